@@ -1,0 +1,54 @@
+package kernel
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// Position is a place in a kernel's journal: everything up to and including Seq has been read. The zero
+// Position stands before everything. Epoch names the journal: a Position of another epoch is unknown to it.
+type Position struct {
+	Epoch uint64
+	Seq   uint64
+}
+
+// String is the Position as clients carry it, "EPOCH:SEQ", the epoch in hexadecimal.
+func (p Position) String() string { return fmt.Sprintf("%x:%d", p.Epoch, p.Seq) }
+
+// ParsePosition reads what String wrote; any other text is Invalid.
+func ParsePosition(s string) (Position, error) {
+	epoch, seq, ok := strings.Cut(s, ":")
+	e, err1 := strconv.ParseUint(epoch, 16, 64)
+	q, err2 := strconv.ParseUint(seq, 10, 64)
+	if !ok || err1 != nil || err2 != nil {
+		return Position{}, fault.New(fault.Invalid, "not a journal position (EPOCH:SEQ)")
+	}
+	return Position{Epoch: e, Seq: q}, nil
+}
+
+// Entry is one record of a kernel's journal as a reader gets it: a message or a gap notice, never both.
+type Entry struct {
+	Seq     uint64   // this entry's number, or for a gap the last number that is missing
+	Message *Message // nil for a gap notice
+	Gap     *Gap     // nil for a message
+}
+
+// Gap says that messages a reader had not seen yet are no longer kept.
+type Gap struct {
+	Dropped uint64 // how many messages; 0 when that is unknown (another epoch)
+	Reason  string // for people: why
+}
+
+// Status describes a kernel at one moment.
+type Status struct {
+	ID             string
+	Spec           string // the kernelspec's name
+	ExecutionState string // starting, idle, busy, restarting, autorestarting, terminating, dead
+	LastActivity   time.Time
+	Connections    int    // attached clients
+	Reason         string // why it is dead, for people; "" while it lives
+}
