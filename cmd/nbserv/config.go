@@ -1,0 +1,204 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is everything that can be set, by flag, variable or file. The options table binds each field.
+type Config struct {
+	// Server
+	IP             string        // address to listen on: a numeric address, "localhost", or "*" for all
+	Port           int           // 0 lets the operating system choose
+	PortRetries    int           // how many ports after Port to try when it is taken
+	BaseURL        string        // path prefix of every route, as in a URL; normalised to begin and end with "/"
+	RootDir        string        // the folder of notebooks and files
+	StateDir       string        // what must survive a restart of the server
+	ConfigFile     string        // JSON; see configfile.go
+	CertFile       string        // PEM; with KeyFile, serve HTTPS
+	KeyFile        string        // PEM
+	TrustedProxies []string      // addresses or CIDR networks whose X-Forwarded-* headers are believed
+	MaxBodyBytes   int           // largest request body
+	StopTimeout    time.Duration // how long a graceful stop may take; P15
+	MetricsAuth    bool          // /metrics asks for credentials
+
+	// Authentication
+	Token             string // empty with a set flag: no token is accepted
+	Password          string // argon2id hash in PHC form, or with Jupyter's "argon2:" in front
+	NoAuth            bool   // serve a public address without authentication
+	AllowOrigin       string // one origin, or "*"
+	AllowOriginPat    string // regular expression that must match a whole origin
+	AllowCredentials  bool   // cross-origin requests may carry cookies
+	AllowRemoteAccess bool   // any Host header is accepted
+	LocalHostnames    []string
+	AllowPassChange   bool
+	CookieName        string
+	DisableXSRF       bool
+
+	// Kernels
+	DefaultKernel      string
+	AllowedKernels     []string // kernelspecs that may be used; empty: all
+	PendingKernels     bool
+	KernelInfoTimeout  time.Duration
+	KernelShutdownWait time.Duration
+	CullIdleTimeout    time.Duration // 0: never
+	CullInterval       time.Duration
+	CullConnected      bool
+	CullBusy           bool
+
+	// Contents
+	FollowSymlinks bool
+	AllowHidden    bool
+	DeleteToTrash  bool
+	PreferredDir   string // API path that clients open first
+
+	// Logs
+	LogLevel  string
+	LogFormat string
+
+	env   environment
+	given map[string]bool // names of options that flag, variable or file set
+}
+
+func defaultConfig(env environment) Config {
+	return Config{
+		IP:                 "localhost",
+		Port:               8888,
+		PortRetries:        50,
+		BaseURL:            "/",
+		MaxBodyBytes:       512 << 20, // jupyter_server's own default
+		StopTimeout:        10 * time.Second,
+		MetricsAuth:        true,
+		AllowPassChange:    true,
+		DefaultKernel:      "python3",
+		KernelInfoTimeout:  60 * time.Second,
+		KernelShutdownWait: 5 * time.Second,
+		CullInterval:       5 * time.Minute,
+		FollowSymlinks:     true,
+		DeleteToTrash:      true,
+		LogLevel:           "info",
+		LogFormat:          "text",
+		env:                env,
+	}
+}
+
+// complete fills in what the flags left open: from NBSERV_* variables, then from configuration files, then by
+// default. It gives notes for the log (settings that were understood as nothing), and an error that names the
+// flag, variable or file to mend.
+func (c *Config) complete(flags *pflag.FlagSet, env environment) (notes []string, err error) {
+	c.env, c.given = env, map[string]bool{}
+	for _, o := range options {
+		switch v, ok := env.vars[o.env()]; {
+		case flags.Changed(o.name):
+			c.given[o.name] = true
+		case ok:
+			if err := o.setText(c, v); err != nil {
+				return nil, fmt.Errorf("%s: %w", o.env(), err)
+			}
+			c.given[o.name] = true
+		}
+	}
+	if notes, err = c.readFiles(); err != nil {
+		return nil, err
+	}
+	if err := c.resolve(); err != nil {
+		return nil, err
+	}
+	return notes, c.validate()
+}
+
+// resolve computes the defaults that depend on other settings, and normalises what has more than one spelling.
+func (c *Config) resolve() error {
+	if c.IP == "" || c.IP == "*" {
+		c.IP = "0.0.0.0"
+	}
+	var err error
+	if c.RootDir, err = filepath.Abs(c.RootDir); err != nil {
+		return fmt.Errorf("--root-dir: %w", err)
+	}
+	if c.StateDir == "" {
+		c.StateDir = filepath.Join(c.env.stateHome(), "nbserv")
+	}
+	if c.StateDir, err = filepath.Abs(c.StateDir); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	if !c.given["token"] && c.Password == "" {
+		// Jupyter's own variable, known from its container images.
+		if c.Token = c.env.vars["JUPYTER_TOKEN"]; c.Token == "" {
+			c.Token = newToken()
+		}
+	}
+	c.BaseURL, err = normaliseBaseURL(c.BaseURL)
+	return err
+}
+
+// newToken makes a token that cannot be guessed: 192 bits.
+func newToken() string {
+	b := make([]byte, 24)
+	_, _ = rand.Read(b) // never fails: crypto/rand
+	return hex.EncodeToString(b)
+}
+
+// normaliseBaseURL gives base with one slash in front and one at the end, percent-encoded as it came.
+func normaliseBaseURL(base string) (string, error) {
+	u, err := url.Parse("/" + strings.TrimLeft(base, "/"))
+	if err != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(base, "//") {
+		return "", fmt.Errorf("--base-url: %q is not the path of a URL", base)
+	}
+	if strings.Count(u.EscapedPath(), "/") != strings.Count(u.Path, "/") || strings.ContainsAny(u.Path, "\\\x00") {
+		return "", fmt.Errorf("--base-url: %q has an encoded slash, a backslash or a NUL", base)
+	}
+	for seg := range strings.SplitSeq(u.Path, "/") {
+		if seg == "." || seg == ".." {
+			return "", fmt.Errorf("--base-url: %q has a dot segment", base)
+		}
+	}
+	return strings.TrimRight(u.EscapedPath(), "/") + "/", nil
+}
+
+// noAuth tells whether anybody is let in.
+func (c *Config) noAuth() bool { return c.Token == "" && c.Password == "" }
+
+func (c *Config) loopback() bool {
+	if c.IP == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(c.IP)
+	return ip != nil && ip.IsLoopback()
+}
+
+// validate names the first option that cannot be.
+func (c *Config) validate() error {
+	switch {
+	case c.IP != "localhost" && net.ParseIP(c.IP) == nil:
+		return fmt.Errorf("--ip: %q is not an IP address, localhost or *", c.IP)
+	case c.Port < 0 || c.Port > 65535:
+		return fmt.Errorf("--port: %d is not between 0 and 65535", c.Port)
+	case c.PortRetries < 0:
+		return fmt.Errorf("--port-retries: %d is negative", c.PortRetries)
+	case (c.CertFile == "") != (c.KeyFile == ""):
+		return fmt.Errorf("--certfile and --keyfile go together")
+	case c.MaxBodyBytes <= 0:
+		return fmt.Errorf("--max-body-bytes: %d is not positive", c.MaxBodyBytes)
+	case c.StopTimeout <= 0:
+		return fmt.Errorf("--stop-timeout: %v is not positive", c.StopTimeout)
+	case c.CullIdleTimeout < 0 || c.CullInterval <= 0:
+		return fmt.Errorf("--cull-idle-timeout must not be negative, --cull-interval must be positive")
+	case c.noAuth() && !c.loopback() && !c.NoAuth:
+		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
+			"set --token or --password, or say --insecure-no-auth", c.IP)
+	}
+	if fi, err := os.Stat(c.RootDir); err != nil || !fi.IsDir() {
+		return fmt.Errorf("--root-dir: %s is not a folder", c.RootDir)
+	}
+	return nil
+}

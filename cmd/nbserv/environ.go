@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// environment is the process's environment: read once, here, and nowhere below.
+type environment struct {
+	vars map[string]string
+	list []string // as the operating system gave it
+}
+
+func readEnvironment(list []string) environment {
+	e := environment{vars: make(map[string]string, len(list)), list: list}
+	for _, kv := range list {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			e.vars[k] = v
+		}
+	}
+	return e
+}
+
+// or is the first of the named variables that is set and not empty, else fallback.
+func (e environment) or(fallback string, names ...string) string {
+	for _, n := range names {
+		if v := e.vars[n]; v != "" {
+			return v
+		}
+	}
+	return fallback
+}
+
+func (e environment) home() string {
+	if h := e.vars["HOME"]; h != "" {
+		return h
+	}
+	return os.TempDir()
+}
+
+// jupyterConfigDir is where Jupyter keeps a user's configuration.
+// https://docs.jupyter.org/en/stable/use/jupyter-directories.html
+func (e environment) jupyterConfigDir() string {
+	return e.or(filepath.Join(e.home(), ".jupyter"), "JUPYTER_CONFIG_DIR")
+}
+
+// stateHome is the user's folder for what programs remember, by the XDG base directory specification.
+func (e environment) stateHome() string {
+	return e.or(filepath.Join(e.home(), ".local", "state"), "XDG_STATE_HOME")
+}

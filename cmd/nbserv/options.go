@@ -1,0 +1,295 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// option is one thing to configure. The options table drives the flags, the NBSERV_* variables, the
+// configuration files, --help and the README.
+type option struct {
+	group string
+	name  string            // of the flag, and of the key in a configuration file
+	bind  func(*Config) any // *string, *bool, *int, *time.Duration or *[]string
+	// traits are the settings of jupyter_server_config.json that mean the same; a later one wins.
+	traits []string
+	usage  string
+	secret bool // never shown
+}
+
+// env is the name of the option's variable.
+func (o option) env() string {
+	return "NBSERV_" + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))
+}
+
+// traitsOf spells one trait for several of Jupyter's classes, weakest first.
+func traitsOf(trait string, classes ...string) []string {
+	all := make([]string, len(classes))
+	for i, c := range classes {
+		all[i] = c + "." + trait
+	}
+	return all
+}
+
+var (
+	identityClasses = []string{"ServerApp", "NotebookApp", "IdentityProvider", "PasswordIdentityProvider"}
+	contentsClasses = []string{"ContentsManager", "AsyncContentsManager", "FileContentsManager", "AsyncFileContentsManager"}
+	kernelClasses   = []string{"MultiKernelManager", "AsyncMultiKernelManager", "MappingKernelManager", "AsyncMappingKernelManager"}
+)
+
+var options = []option{
+	{"Server", "ip", func(c *Config) any { return &c.IP }, []string{"ServerApp.ip"},
+		"address to listen on; * means all", false},
+	{"Server", "port", func(c *Config) any { return &c.Port }, []string{"ServerApp.port"},
+		"port to listen on; 0 lets the system choose", false},
+	{"Server", "port-retries", func(c *Config) any { return &c.PortRetries }, []string{"ServerApp.port_retries"},
+		"how many further ports to try when the port is taken", false},
+	{"Server", "base-url", func(c *Config) any { return &c.BaseURL }, []string{"ServerApp.base_url"},
+		"path prefix of every URL", false},
+	{"Server", "root-dir", func(c *Config) any { return &c.RootDir },
+		append([]string{"ServerApp.notebook_dir", "ServerApp.root_dir"}, traitsOf("root_dir", contentsClasses...)...),
+		"folder of notebooks and files (default: the current one)", false},
+	{"Server", "state-dir", func(c *Config) any { return &c.StateDir }, nil,
+		"folder for what must survive a restart (default: nbserv in $XDG_STATE_HOME or ~/.local/state)", false},
+	{"Server", "config", func(c *Config) any { return &c.ConfigFile }, nil,
+		"configuration file, JSON: these names, or Jupyter's (default: jupyter_server_config.json in $JUPYTER_CONFIG_DIR or ~/.jupyter)", false},
+	{"Server", "certfile", func(c *Config) any { return &c.CertFile }, []string{"ServerApp.certfile"},
+		"TLS certificate (PEM); read again when it changes", false},
+	{"Server", "keyfile", func(c *Config) any { return &c.KeyFile }, []string{"ServerApp.keyfile"},
+		"key of the TLS certificate (PEM)", false},
+	{"Server", "trusted-proxies", func(c *Config) any { return &c.TrustedProxies }, nil,
+		"addresses or networks (CIDR) whose X-Forwarded-* headers are believed", false},
+	{"Server", "max-body-bytes", func(c *Config) any { return &c.MaxBodyBytes }, []string{"ServerApp.max_body_size"},
+		"largest request body", false},
+	{"Server", "stop-timeout", func(c *Config) any { return &c.StopTimeout }, nil,
+		"how long a graceful stop may take", false},
+	{"Server", "metrics-auth", func(c *Config) any { return &c.MetricsAuth }, []string{"ServerApp.authenticate_prometheus"},
+		"ask for credentials at /metrics", false},
+
+	{"Authentication", "token", func(c *Config) any { return &c.Token }, traitsOf("token", identityClasses...),
+		"token that lets a client in; empty: none (default: a random one, unless there is a password)", true},
+	{"Authentication", "password", func(c *Config) any { return &c.Password },
+		[]string{"ServerApp.password", "PasswordIdentityProvider.hashed_password"},
+		"argon2id hash of the password for the login page", true},
+	{"Authentication", "insecure-no-auth", func(c *Config) any { return &c.NoAuth }, nil,
+		"serve an address other than loopback with neither token nor password", false},
+	{"Authentication", "allow-origin", func(c *Config) any { return &c.AllowOrigin }, []string{"ServerApp.allow_origin"},
+		"origin whose pages may use the API; * means any", false},
+	{"Authentication", "allow-origin-pat", func(c *Config) any { return &c.AllowOriginPat }, []string{"ServerApp.allow_origin_pat"},
+		"regular expression that must match a whole origin", false},
+	{"Authentication", "allow-credentials", func(c *Config) any { return &c.AllowCredentials }, []string{"ServerApp.allow_credentials"},
+		"cross-origin requests may carry cookies", false},
+	{"Authentication", "allow-remote-access", func(c *Config) any { return &c.AllowRemoteAccess }, []string{"ServerApp.allow_remote_access"},
+		"accept any Host header (default: only local ones, while listening on loopback)", false},
+	{"Authentication", "local-hostnames", func(c *Config) any { return &c.LocalHostnames }, []string{"ServerApp.local_hostnames"},
+		"further Host names that count as local", false},
+	{"Authentication", "allow-password-change", func(c *Config) any { return &c.AllowPassChange },
+		[]string{"ServerApp.allow_password_change", "PasswordIdentityProvider.allow_password_change"},
+		"the login page may set a new password", false},
+	{"Authentication", "cookie-name", func(c *Config) any { return &c.CookieName },
+		traitsOf("cookie_name", "IdentityProvider", "PasswordIdentityProvider"),
+		"name of the login cookie (default: one per host and port)", false},
+	{"Authentication", "disable-check-xsrf", func(c *Config) any { return &c.DisableXSRF }, []string{"ServerApp.disable_check_xsrf"},
+		"do not ask browsers for the XSRF token", false},
+
+	{"Kernels", "default-kernel", func(c *Config) any { return &c.DefaultKernel }, traitsOf("default_kernel_name", kernelClasses...),
+		"kernelspec for requests that name none", false},
+	{"Kernels", "allowed-kernels", func(c *Config) any { return &c.AllowedKernels },
+		traitsOf("allowed_kernelspecs", "KernelSpecManager"),
+		"kernelspecs that may be used (default: all)", false},
+	{"Kernels", "pending-kernels", func(c *Config) any { return &c.PendingKernels }, traitsOf("use_pending_kernels", kernelClasses...),
+		"answer a start before its kernel is known to live", false},
+	{"Kernels", "kernel-info-timeout", func(c *Config) any { return &c.KernelInfoTimeout },
+		traitsOf("kernel_info_timeout", "MappingKernelManager", "AsyncMappingKernelManager"),
+		"how long a kernel may take to become ready", false},
+	{"Kernels", "kernel-shutdown-wait", func(c *Config) any { return &c.KernelShutdownWait },
+		traitsOf("shutdown_wait_time", "KernelManager", "AsyncKernelManager"),
+		"how long a kernel may take to end before it is killed", false},
+	{"Kernels", "cull-idle-timeout", func(c *Config) any { return &c.CullIdleTimeout }, traitsOf("cull_idle_timeout", kernelClasses[2:]...),
+		"end kernels that were idle this long; 0: never", false},
+	{"Kernels", "cull-interval", func(c *Config) any { return &c.CullInterval }, traitsOf("cull_interval", kernelClasses[2:]...),
+		"how often to look for idle kernels", false},
+	{"Kernels", "cull-connected", func(c *Config) any { return &c.CullConnected }, traitsOf("cull_connected", kernelClasses[2:]...),
+		"also end idle kernels that a client is connected to", false},
+	{"Kernels", "cull-busy", func(c *Config) any { return &c.CullBusy }, traitsOf("cull_busy", kernelClasses[2:]...),
+		"also end kernels that are busy", false},
+
+	{"Contents", "follow-symlinks", func(c *Config) any { return &c.FollowSymlinks }, nil,
+		"follow symbolic links that leave the root folder", false},
+	{"Contents", "allow-hidden", func(c *Config) any { return &c.AllowHidden }, traitsOf("allow_hidden", contentsClasses...),
+		"show and serve hidden files", false},
+	{"Contents", "delete-to-trash", func(c *Config) any { return &c.DeleteToTrash }, traitsOf("delete_to_trash", contentsClasses[2:]...),
+		"move deleted files to the trash", false},
+	{"Contents", "preferred-dir", func(c *Config) any { return &c.PreferredDir },
+		append([]string{"ServerApp.preferred_dir"}, traitsOf("preferred_dir", contentsClasses...)...),
+		"folder that clients open first", false},
+
+	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
+	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},
+}
+
+// addFlags defines every option's flag on top of the default that c holds.
+func addFlags(f *pflag.FlagSet, c *Config) {
+	f.SortFlags = false
+	for _, o := range options {
+		switch p := o.bind(c).(type) {
+		case *string:
+			f.StringVar(p, o.name, *p, o.usage)
+		case *bool:
+			f.BoolVar(p, o.name, *p, o.usage)
+		case *int:
+			f.IntVar(p, o.name, *p, o.usage)
+		case *[]string:
+			f.StringSliceVar(p, o.name, *p, o.usage)
+		case *time.Duration:
+			f.Var((*durationValue)(p), o.name, o.usage)
+		}
+	}
+}
+
+// durationValue is a duration as Go writes it, or a number of seconds as Jupyter does.
+type durationValue time.Duration
+
+func (d *durationValue) String() string { return time.Duration(*d).String() }
+func (d *durationValue) Type() string   { return "duration" }
+
+func (d *durationValue) Set(s string) error {
+	if n, err := strconv.ParseFloat(s, 64); err == nil {
+		return d.seconds(n)
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is neither a duration (90s, 5m) nor a number of seconds", s)
+	}
+	*d = durationValue(v)
+	return nil
+}
+
+// maxSeconds keeps seconds within what a time.Duration can hold.
+const maxSeconds = 1e9
+
+func (d *durationValue) seconds(n float64) error {
+	if !(n > -maxSeconds && n < maxSeconds) {
+		return fmt.Errorf("%v seconds are too many", n)
+	}
+	*d = durationValue(n * float64(time.Second))
+	return nil
+}
+
+// setText sets the option from a variable's text.
+func (o option) setText(c *Config, text string) error {
+	var err error
+	switch p := o.bind(c).(type) {
+	case *string:
+		*p = text
+	case *bool:
+		if *p, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("%q is not true or false", text)
+		}
+	case *int:
+		if *p, err = strconv.Atoi(text); err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+	case *[]string:
+		*p = splitList(text)
+	case *time.Duration:
+		return (*durationValue)(p).Set(text)
+	}
+	return nil
+}
+
+func splitList(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+// setJSON sets the option from a configuration file's value.
+func (o option) setJSON(c *Config, raw json.RawMessage) error {
+	p := o.bind(c)
+	if d, ok := p.(*time.Duration); ok {
+		return setDuration(d, raw)
+	}
+	if s, ok := p.(*string); ok && string(raw) == "null" {
+		*s = ""
+		return nil
+	}
+	if l, ok := p.(*[]string); ok {
+		var one string // Jupyter writes sets of names as lists; people write one name
+		if json.Unmarshal(raw, &one) == nil {
+			*l = splitList(one)
+			return nil
+		}
+	}
+	if err := json.Unmarshal(raw, p); err != nil {
+		return fmt.Errorf("should be a JSON %s", jsonType(p))
+	}
+	return nil
+}
+
+func setDuration(d *time.Duration, raw json.RawMessage) error {
+	var n float64
+	if json.Unmarshal(raw, &n) == nil {
+		return (*durationValue)(d).seconds(n)
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return fmt.Errorf("should be a number of seconds, or a duration as a JSON string")
+	}
+	return (*durationValue)(d).Set(s)
+}
+
+func jsonType(p any) string {
+	switch p.(type) {
+	case *bool:
+		return "boolean"
+	case *int:
+		return "whole number"
+	case *[]string:
+		return "list of strings"
+	}
+	return "string"
+}
+
+// defaultText is the option's default as --help and the README show it; "" when there is nothing to show.
+func (o option) defaultText() string {
+	c := defaultConfig(environment{})
+	switch p := o.bind(&c).(type) {
+	case *string:
+		return *p
+	case *bool:
+		return strconv.FormatBool(*p)
+	case *int:
+		return strconv.Itoa(*p)
+	case *time.Duration:
+		return p.String()
+	}
+	return ""
+}
+
+// writeHelp prints the options by package.
+func writeHelp(w io.Writer) {
+	fmt.Fprint(w, "nbserv is a Jupyter-compatible notebook server.\n\nUsage:\n  nbserv [flags]\n")
+	group := ""
+	for _, o := range options {
+		if o.group != group {
+			group = o.group
+			fmt.Fprintf(w, "\n%s:\n", group)
+		}
+		usage := o.usage
+		if d := o.defaultText(); d != "" && d != "false" {
+			usage += " (default " + d + ")"
+		}
+		fmt.Fprintf(w, "  --%-22s %s\n", o.name, usage)
+	}
+	fmt.Fprint(w, "\nEvery flag is also a variable (--root-dir is NBSERV_ROOT_DIR) and a key of the configuration file.\n"+
+		"A flag wins over a variable, a variable over the file, the file over the default.\n"+
+		"Exit codes: 0 stopped, 1 failed, 2 wrong usage.\n")
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	_ "embed"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/nbserv/nbserv/internal/fault"
+	"github.com/nbserv/nbserv/internal/httpx"
+)
+
+// spec is this server's own OpenAPI description; a test holds it against the route table.
+//
+//go:embed openapi.yaml
+var spec []byte
+
+//go:embed favicon.svg
+var favicon []byte
+
+// router is the route table: every room registers its own part. Paths have no base URL in front.
+func (s *server) router() *mux.Router {
+	r := mux.NewRouter().SkipClean(true)
+	get := []string{http.MethodGet, http.MethodHead}
+	r.Handle("/", httpx.Handler(s.getLanding)).Methods(get...)
+	r.Handle("/api", httpx.Handler(s.getVersion)).Methods(get...)
+	r.Handle("/api/status", httpx.Handler(s.getStatus)).Methods(get...)
+	r.Handle("/api/spec.yaml", static("text/x-yaml", spec)).Methods(get...)
+	r.Handle("/api/security/csp-report", httpx.Handler(s.postCSPReport)).Methods(http.MethodPost)
+	r.Handle("/api/shutdown", httpx.Handler(s.postShutdown)).Methods(http.MethodPost)
+	r.Handle("/metrics", s.metrics.handler()).Methods(get...)
+	r.Handle("/healthz", static("text/plain", []byte("ok\n"))).Methods(get...)
+	for _, p := range []string{"/favicon.ico", "/static/favicon.ico", `/static/favicons/{name:[\w.-]+}`} {
+		r.Handle(p, static("image/svg+xml", favicon)).Methods(get...)
+	}
+	s.config.Register(r)
+	r.NotFoundHandler = http.HandlerFunc(s.notFound)
+	r.MethodNotAllowedHandler = notAllowed(r)
+	return r
+}
+
+// handler is everything between a connection and the route table.
+func (s *server) handler() http.Handler {
+	return underBase(s.cfg.BaseURL, s.router(), http.HandlerFunc(s.outside))
+}
+
+// static serves a few bytes that never change while this process lives.
+func static(contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(body) // net/http drops it for HEAD
+	})
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	if !trimSlashes(s.cfg.BaseURL, w, r) {
+		httpx.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
+	}
+}
+
+// outside answers what is not below the base URL.
+func (s *server) outside(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		redirect(w, s.cfg.BaseURL, r.URL.RawQuery)
+		return
+	}
+	httpx.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
+}
+
+// methods are those that some route takes.
+var methods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+
+// notAllowed answers 405 with the methods that the path does take, as HTTP requires (RFC 9110, 15.5.6).
+func notAllowed(r *mux.Router) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		allow := slices.DeleteFunc(slices.Clone(methods), func(m string) bool {
+			try := new(http.Request)
+			*try = *req
+			try.Method = m
+			var match mux.RouteMatch
+			return !r.Match(try, &match) || match.MatchErr != nil
+		})
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		httpx.WriteError(w, req, fault.New(fault.NotAllowed, "this address does not take %s", req.Method))
+	})
+}
