@@ -1,0 +1,347 @@
+package kerneltest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Accept is what a socket does with a new connection.
+type Accept string
+
+// The ways to accept. The zero Accept is the polite one.
+const (
+	AcceptNormally Accept = ""
+	AcceptSilent   Accept = "silent"  // says nothing, for ever
+	AcceptGarbage  Accept = "garbage" // sends 64 bytes that are no greeting
+	AcceptHalf     Accept = "half"    // sends half a greeting, then nothing
+	AcceptClose    Accept = "close"   // closes at once
+	AcceptHuge     Accept = "huge"    // greets, then sends a READY command that claims 2^62 bytes
+)
+
+const (
+	readBuffer = 64 << 10
+	// drainTimeout bounds how long a graceful end waits for clients to take the last bytes: libzmq's
+	// linger in ipykernel.
+	drainTimeout = time.Second
+)
+
+// socket is one bound ZMQ socket of a kernel with all its connections.
+type socket struct {
+	// immutable
+	kind    string // ZMTP's socket type
+	accept  Accept
+	hwm     int                            // see outbox
+	receive func(p *peer, frames [][]byte) // called from the connection's reader
+	// subscribed is told of each topic that nobody subscribed to before: an XPUB that is not verbose.
+	subscribed func(topic []byte)
+	ln         net.Listener
+
+	wg sync.WaitGroup
+
+	pubMu   sync.Mutex // makes the order of messages the same for all subscribers; taken before mu
+	targets []*peer    // guarded by pubMu
+
+	mu sync.Mutex
+	// guarded by mu
+	peers  map[*peer]struct{}
+	byID   map[string]*peer
+	topics map[string]int // over all peers
+	closed bool
+	lost   int // messages dropped for peers that are gone
+}
+
+// peer is one connection to a socket.
+type peer struct {
+	// immutable
+	identity string
+	conn     net.Conn
+	out      *outbox
+
+	topics map[string]int // guarded by socket.mu
+}
+
+// listen binds an endpoint ("tcp" with host:port, "ipc" with a path). A socket file that a dead kernel left
+// behind is replaced, as libzmq does.
+func listen(transport, address string) (net.Listener, error) {
+	if transport == "tcp" {
+		return net.Listen("tcp", address)
+	}
+	fi, err := os.Lstat(address)
+	if err == nil && fi.Mode().Type() == fs.ModeSocket {
+		if err := os.Remove(address); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return net.Listen("unix", address)
+}
+
+// serve accepts until the listener is closed.
+func (s *socket) serve() {
+	for {
+		conn, err := s.ln.Accept()
+		if err != nil {
+			return
+		}
+		p := &peer{conn: conn, out: newOutbox(s.hwm), topics: map[string]int{}}
+		if !s.add(p) {
+			conn.Close()
+			return
+		}
+		s.wg.Go(func() { s.handle(p) })
+	}
+}
+
+func (s *socket) add(p *peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.peers[p] = struct{}{}
+	return true
+}
+
+// handle is the life of one connection.
+func (s *socket) handle(p *peer) {
+	defer s.remove(p)
+	defer p.conn.Close()
+	br := bufio.NewReaderSize(p.conn, readBuffer)
+	if s.accept != AcceptNormally {
+		s.misbehave(p, br)
+		return
+	}
+	identity, err := handshake(p.conn, br, s.kind)
+	if err != nil {
+		return
+	}
+	s.identify(p, identity)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		p.out.writeTo(p.conn)
+		p.conn.Close()
+	})
+	s.read(p, br)
+	p.out.close()
+	writer.Wait()
+}
+
+// identify makes the newest connection the one that an identity names (ROUTER_HANDOVER, as in ipykernel).
+func (s *socket) identify(p *peer, identity string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.identity = identity
+	if identity != "" {
+		s.byID[identity] = p
+	}
+}
+
+func (s *socket) remove(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p)
+	if s.byID[p.identity] == p {
+		delete(s.byID, p.identity)
+	}
+	for topic := range p.topics {
+		s.forget(topic)
+	}
+	s.lost += p.out.drops()
+}
+
+// forget counts one peer less for topic. mu is held.
+func (s *socket) forget(topic string) {
+	if s.topics[topic]--; s.topics[topic] == 0 {
+		delete(s.topics, topic)
+	}
+}
+
+func (s *socket) read(p *peer, br *bufio.Reader) {
+	for {
+		frames, command, err := readMessage(br)
+		switch {
+		case err != nil:
+			return
+		case command:
+			s.command(p, frames[0])
+		case s.publishes():
+			s.subscription(p, frames[0])
+		default:
+			s.receive(p, frames)
+		}
+	}
+}
+
+func (s *socket) publishes() bool { return s.kind == "PUB" || s.kind == "XPUB" }
+
+// command obeys ZMTP 3.1's commands; unknown ones are ignored.
+func (s *socket) command(p *peer, body []byte) {
+	if len(body) == 0 || len(body) < 1+int(body[0]) {
+		return
+	}
+	name, data := string(body[1:1+body[0]]), body[1+body[0]:]
+	switch {
+	case name == "SUBSCRIBE" && s.publishes():
+		s.subscription(p, append([]byte{1}, data...))
+	case name == "CANCEL" && s.publishes():
+		s.subscription(p, append([]byte{0}, data...))
+	case name == "PING" && len(data) >= 2:
+		// PONG carries the context that follows PING's time to live.
+		pong := append([]byte("\x04PONG"), data[2:]...)
+		p.out.pushRaw(append(appendFrameHeader(nil, flagCommand, len(pong)), pong...))
+	}
+}
+
+// subscription reads ZMTP 3.0's form: 1 or 0, and the topic.
+func (s *socket) subscription(p *peer, frame []byte) {
+	if len(frame) == 0 {
+		return
+	}
+	topic := frame[1:]
+	switch frame[0] {
+	case 1:
+		if s.subscribe(p, string(topic)) && s.subscribed != nil {
+			s.subscribed(topic)
+		}
+	case 0:
+		s.unsubscribe(p, string(topic))
+	}
+}
+
+// subscribe reports whether nobody was subscribed to topic before.
+func (s *socket) subscribe(p *peer, topic string) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.topics[topic]++; p.topics[topic] > 1 {
+		return false
+	}
+	s.topics[topic]++
+	return s.topics[topic] == 1
+}
+
+func (s *socket) unsubscribe(p *peer, topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.topics[topic] == 0 {
+		return
+	}
+	if p.topics[topic]--; p.topics[topic] == 0 {
+		delete(p.topics, topic)
+		s.forget(topic)
+	}
+}
+
+// publish sends a message to every peer that subscribed to a prefix of its first frame.
+func (s *socket) publish(frames [][]byte) {
+	s.pubMu.Lock()
+	defer s.pubMu.Unlock()
+	for _, p := range s.subscribers(frames[0]) {
+		p.out.push(frames)
+	}
+}
+
+// subscribers is valid until pubMu is released.
+func (s *socket) subscribers(first []byte) []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.targets = s.targets[:0]
+	for p := range s.peers {
+		for topic := range p.topics {
+			if len(first) >= len(topic) && string(first[:len(topic)]) == topic {
+				s.targets = append(s.targets, p)
+				break
+			}
+		}
+	}
+	return s.targets
+}
+
+// sendRaw writes bytes that are no frames to every peer.
+func (s *socket) sendRaw(b []byte) {
+	for _, p := range s.all() {
+		p.out.pushRaw(b)
+	}
+}
+
+// peer finds the connection that an identity names, nil if there is none.
+func (s *socket) peer(identity string) *peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[identity]
+}
+
+func (s *socket) all() []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*peer, 0, len(s.peers))
+	for p := range s.peers {
+		all = append(all, p)
+	}
+	return all
+}
+
+// dropped counts the messages that no peer got because of hwm.
+func (s *socket) dropped() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.lost
+	for p := range s.peers {
+		n += p.out.drops()
+	}
+	return n
+}
+
+// disconnect cuts all connections; new ones are accepted.
+func (s *socket) disconnect() {
+	for _, p := range s.all() {
+		p.out.close()
+		p.conn.Close()
+	}
+}
+
+// close ends the socket and waits for its goroutines; gracefully means that what is queued is written first.
+func (s *socket) close(gracefully bool) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.ln.Close()
+	for _, p := range s.all() {
+		if gracefully && s.accept == AcceptNormally {
+			p.conn.SetDeadline(time.Now().Add(drainTimeout))
+			p.out.drain()
+			continue
+		}
+		p.out.close()
+		p.conn.Close()
+	}
+	s.wg.Wait()
+}
+
+// misbehave greets as Accept says and then waits for the peer to go.
+func (s *socket) misbehave(p *peer, br *bufio.Reader) {
+	switch s.accept {
+	case AcceptGarbage:
+		p.conn.Write(bytes.Repeat([]byte("garbage!"), greetingLen/8))
+	case AcceptHalf:
+		p.conn.Write(greeting()[:greetingLen/2])
+	case AcceptHuge:
+		p.conn.Write(append(greeting(), hugeFrame(flagCommand)...))
+	case AcceptClose:
+		return
+	}
+	for {
+		if _, err := br.Discard(readBuffer); err != nil {
+			return
+		}
+	}
+}
+
+// hugeFrame is the header of a frame that claims 2^62 bytes, and the first few of them.
+func hugeFrame(flags byte) []byte {
+	return append(appendFrameHeader(nil, flags, 1<<62), "and so on"...)
+}
