@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Set up what the tests use: a virtual environment with kernels and clients, and R when it may be installed.
+# Prints shell assignments for the tests' environment; says on stderr what is missing, and why.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+venv=$root/.venv-test
+kernels=python3
+make_venv "$venv" "$root/scripts/requirements-test.txt"
+
+if command -v bash >/dev/null; then
+	[ -e "$venv/share/jupyter/kernels/bash/kernel.json" ] || "$venv/bin/python" -m bash_kernel.install --sys-prefix >/dev/null 2>&1
+	kernels+=,bash
+fi
+
+have_ir() { command -v Rscript >/dev/null && Rscript --vanilla -e 'library(IRkernel)' >/dev/null 2>&1; }
+if ! have_ir && [ -z "${NBSERV_NO_R:-}" ]; then
+	if can_apt; then
+		say "installing R and its kernel (r-base-core, r-cran-irkernel)"
+		apt_install r-base-core r-cran-irkernel || say "apt-get could not install R"
+	else
+		say "R: not root on a Debian machine, so it is not installed"
+	fi
+fi
+if have_ir; then
+	if [ ! -e "$venv/share/jupyter/kernels/ir/kernel.json" ]; then
+		PATH="$venv/bin:$PATH" Rscript --vanilla -e "IRkernel::installspec(user = FALSE, prefix = '$venv')" >/dev/null 2>&1
+	fi
+	kernels+=,ir
+else
+	say "skipped: the tests with R (they need Debian's r-base-core and r-cran-irkernel, or R with IRkernel on PATH)"
+fi
+
+# The tests' own home: what a user has installed or configured must not change what they see.
+printf 'export PATH=%q\n' "$venv/bin:$PATH"
+printf 'export JUPYTER_PATH=%q\n' "$venv/share/jupyter"
+printf 'export NBSERV_REQUIRE_KERNELS=%q\n' "$kernels"
+printf 'export NBSERV_TEST_PYTHON=%q\n' "$venv/bin/python"
