@@ -8,7 +8,8 @@ import (
 
 // Provisioner starts kernel processes.
 type Provisioner interface {
-	// Launch starts a process that outlives ctx, which bounds the call only.
+	// Launch starts a process that outlives ctx, which bounds the call only. A process that cannot be
+	// started is Unstartable, an Env that clients may not set Invalid.
 	Launch(ctx context.Context, l Launch) (Process, error)
 }
 
@@ -17,19 +18,21 @@ type Launch struct {
 	KernelID       string
 	Spec           Spec
 	ConnectionFile string            // absolute path of a file already written for it
+	Release        func()            // gives up what is held for the kernel, its ports, right before it starts; may be nil
 	Cwd            string            // absolute; "" is the server's own
-	Env            map[string]string // the client's additions
+	Env            map[string]string // the client's additions: see CheckEnv
 }
 
 // Process is one incarnation of a kernel: a process tree. Safe for concurrent use.
 type Process interface {
 	Record() Record
-	// Interrupt sends SIGINT to the kernel's process group.
+	// Interrupt sends SIGINT to the kernel's process group. A process that has ended is Gone.
 	Interrupt() error
-	// Terminate sends SIGTERM to the whole process tree.
+	// Terminate sends SIGTERM to the whole process tree. It does nothing when there is none left.
 	Terminate() error
-	// Kill ends the whole process tree, also members that left its group or session. It returns when the
-	// signals are sent; Done tells when the kernel itself is gone.
+	// Kill ends the whole process tree, also members that left its group or session, and returns when they
+	// are gone, or with Timeout when some could not be ended in two seconds. It may be called after Done, and
+	// the owner always does: then it ends what the kernel left behind.
 	Kill() error
 	// Done is closed when the kernel's process has ended and been waited for.
 	Done() <-chan struct{}
@@ -42,13 +45,15 @@ type Record struct {
 	PID       int
 	PGID      int
 	StartTime uint64 // in clock ticks since boot on Linux (/proc/PID/stat), to tell a reused PID; 0 if unknown
+	Mark      string // the value of NBSERV_KERNEL_PROCESS in the environment of every process of the tree
 }
 
 // Exit is how a process ended.
 type Exit struct {
-	Code       int            // exit code; -1 when a signal ended it
-	Signal     syscall.Signal // 0 when it exited by itself
-	CoreDumped bool
-	Stderr     string // the last lines it wrote to stderr, for the log and the death notice; bounded
-	State      *os.ProcessState
+	Code        int            // exit code; -1 when a signal ended it
+	Signal      syscall.Signal // 0 when it exited by itself
+	CoreDumped  bool
+	OutOfMemory bool   // the system ended it to free memory
+	Stderr      string // the last 64 KiB it wrote to stdout and stderr, for the log and the death notice
+	State       *os.ProcessState
 }

@@ -1,0 +1,130 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// LocalConfig configures a Local.
+type LocalConfig struct {
+	// Environ is the server's environment ("NAME=value"), from which kernels get theirs, except for what is
+	// the server's own: see CheckEnv.
+	Environ []string
+	// Secrets names further variables of Environ that kernels must not see.
+	Secrets []string
+}
+
+// Local is the Provisioner of plain processes on this machine. Safe for concurrent use.
+type Local struct {
+	environ  map[string]string // immutable: without secrets
+	oomFiles []string          // immutable
+}
+
+// NewLocal makes a Local, and this process fit to have kernels as children: descriptors are closed in them,
+// an ignored SIGINT is not ignored by them, and on Linux their orphans come back to us.
+func NewLocal(cfg LocalConfig) (*Local, error) {
+	if err := closeOnExec(); err != nil {
+		return nil, fault.Wrap(fault.Internal, err, "close descriptors in kernels")
+	}
+	// A server started in the background by a shell ignores SIGINT, and its kernels would inherit that and
+	// could not be interrupted. A signal that is caught is reset by exec; one that nobody receives from the
+	// channel is dropped, so the server itself goes on ignoring it.
+	if signal.Ignored(syscall.SIGINT) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
+	}
+	adoptOrphans()
+	return &Local{environ: kernelEnviron(cfg.Environ, cfg.Secrets), oomFiles: oomFiles()}, nil
+}
+
+// Launch implements Provisioner. The kernel gets a session and a process group of its own and outlives this
+// process; its stdin is empty, and the end of what it writes to stdout and stderr is kept for Exit.
+func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := CheckEnv(a.Env); err != nil {
+		return nil, err
+	}
+	if err := checkCwd(a.Cwd); err != nil {
+		return nil, err
+	}
+	mark := randomHex(markBytes)
+	argv, path, err := l.command(a)
+	if err != nil {
+		return nil, err
+	}
+	out, err := newOutput()
+	if err != nil {
+		return nil, fault.Wrap(fault.Busy, err, "no pipe for the kernel's output")
+	}
+	cmd := &exec.Cmd{
+		Path: path, Args: argv, Dir: a.Cwd, Env: l.env(a, mark), Stdout: out.child, Stderr: out.child,
+		// As jupyter_client: a session, not only a group, because some kernels run interactive shells.
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if a.Release != nil {
+		a.Release()
+	}
+	if err := cmd.Start(); err != nil {
+		out.abandon()
+		return nil, startFault(err, a.Spec)
+	}
+	return watchProcess(cmd, out, mark, l.oomFiles), nil
+}
+
+// checkCwd makes a missing working folder a clear error: exec would report it as if the command was missing.
+func checkCwd(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || !filepath.IsAbs(dir) {
+		return fault.Wrap(fault.Unstartable, err, "the kernel cannot start: its working folder is not there")
+	}
+	return nil
+}
+
+// startFault names the command that could not be run, and why.
+func startFault(err error, s Spec) error {
+	cmd := ""
+	if len(s.Argv) > 0 {
+		cmd = s.Argv[0]
+	}
+	why := "it cannot be executed"
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		why = "no such command"
+	case errors.Is(err, syscall.ENOENT): // it was found, so it is what exec looked for in its name
+		why = "the interpreter that its first line names is not there"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		why = "it is not executable for the server"
+	case errors.Is(err, syscall.ENOEXEC):
+		why = "it is neither a program of this machine nor a script with a #! line"
+	case errors.Is(err, syscall.E2BIG):
+		why = "its arguments and environment are too large"
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fault.Wrap(fault.Busy, err, "the server has no resources for another process")
+	}
+	return fault.Wrap(fault.Unstartable, err, "kernelspec %s cannot start: command %q: %s", s.Name, cmd, why)
+}
+
+// closeOnExec marks the descriptors that this process was born with. Those that Go opens are marked already.
+func closeOnExec() error {
+	names, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if fd, err := strconv.Atoi(n.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
