@@ -1,0 +1,245 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/nbserv/nbserv/internal/fault"
+	"github.com/nbserv/nbserv/kernel"
+)
+
+// Bridge joins one WebSocket to one client of a kernel.
+type Bridge struct {
+	// immutable
+	conn    *conn
+	ws      *websocket.Conn
+	client  kernel.Client
+	codec   codec
+	batch   int
+	log     *slog.Logger
+	metrics *metrics
+
+	// owned by readLoop
+	warned map[refusal]bool // what was logged; once per connection, a client cannot fill the log
+
+	// owned by writeLoop
+	session string // of the kernel's messages, as last seen
+}
+
+// Run relays until the client leaves, the kernel or ctx ends, or one of them misbehaves, then closes the
+// WebSocket with a code that says why, detaches the client and returns the cause, never nil. A *closeError
+// as the cause of ctx's end decides the code.
+func (b *Bridge) Run(ctx context.Context) error {
+	ctx, end := context.WithCancelCause(ctx)
+	hurried := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		b.conn.hurry()
+		close(hurried)
+	})
+	var writer sync.WaitGroup
+	writer.Go(func() { end(b.writeLoop(ctx)) })
+	end(b.readLoop())
+	writer.Wait()
+	<-hurried
+	b.client.Detach()
+
+	cause := context.Cause(ctx)
+	if code, reason, ok := closeFrame(cause); ok {
+		b.conn.goodbye(code, reason)
+	}
+	_ = b.conn.Close()
+	return cause
+}
+
+// writeLoop carries what the kernel says to the client, one batch after the other. A lone message is a batch
+// of one: nothing ever waits to be joined by more.
+func (b *Bridge) writeLoop(ctx context.Context) error {
+	batch := make([]kernel.Entry, b.batch)
+	for {
+		n, err := b.client.Next(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if err := b.write(batch[:n]); err != nil {
+			return err
+		}
+		clear(batch[:n]) // or an idle connection would keep its last messages alive
+	}
+}
+
+func (b *Bridge) write(batch []kernel.Entry) error {
+	w := frameWriters.Get().(*frameWriter)
+	defer func() {
+		w.reset()
+		frameWriters.Put(w)
+	}()
+	sent := 0
+	for i := range batch {
+		m, err := b.message(batch[i:])
+		if err != nil {
+			return err
+		}
+		b.codec.encode(w, m)
+		if i+1 < len(batch) && !w.full() {
+			continue
+		}
+		sent += w.size
+		if err := b.conn.flush(w); err != nil {
+			return err
+		}
+		b.metrics.wrote.Inc()
+		w.reset()
+	}
+	b.metrics.messagesOut.Add(float64(len(batch)))
+	b.metrics.bytesOut.Add(float64(sent))
+	return nil
+}
+
+// message is the message to send for the first entry of rest.
+func (b *Bridge) message(rest []kernel.Entry) (*kernel.Message, error) {
+	m, gap := rest[0].Message, rest[0].Gap
+	if m != nil {
+		b.see(m)
+		if b.codec.fits(m) {
+			return m, nil
+		}
+		gap = &kernel.Gap{Dropped: 1, Reason: "it is larger than the default WebSocket protocol can carry"}
+	}
+	for _, e := range rest[1:] {
+		if e.Message != nil {
+			b.see(e.Message)
+			break
+		}
+	}
+	b.metrics.gaps.Inc()
+	return gapNotice(rest[0].Seq, gap, b.session)
+}
+
+// see remembers the kernel's session. The copy keeps the message's own bytes from being held by it.
+func (b *Bridge) see(m *kernel.Message) {
+	if s := m.Header.Session; s != b.session {
+		b.session = strings.Clone(s)
+	}
+}
+
+// readLoop carries what the client says to the kernel.
+func (b *Bridge) readLoop() error {
+	for {
+		opcode, r, err := b.ws.NextReader()
+		if err != nil {
+			return b.readError(err)
+		}
+		data, err := readMessage(r)
+		if err != nil {
+			return b.readError(err)
+		}
+		b.metrics.messagesIn.Inc()
+		b.metrics.bytesIn.Add(float64(len(data)))
+		req, err := b.codec.decode(opcode, data)
+		if err != nil {
+			return err
+		}
+		if err := b.relay(req); err != nil {
+			return err
+		}
+	}
+}
+
+// relay hands a request to the kernel, or drops it and says so once in the log, as the reference server does:
+// the connection stays.
+func (b *Bridge) relay(req request) error {
+	if req.assumed {
+		b.warn("no_channel", "a client's message names no channel, taken for shell")
+	}
+	channel, ok := kernel.ParseChannel(req.channel)
+	if !ok {
+		b.drop(refusedUnknownChannel, "dropped a client's message for an unknown channel")
+		return nil
+	}
+	if channel == kernel.IOPub {
+		b.drop(refusedForged, "dropped a message that a client sent as if it were the kernel's output")
+		return nil
+	}
+	m, err := kernel.NewMessage(channel, req.parts, req.buffers)
+	if err != nil {
+		return refused(closeInvalidData, refusedMalformed, "%s", fault.Message(err))
+	}
+	err = b.client.Send(m)
+	switch {
+	case err == nil:
+		return nil
+	case fault.KindOf(err) == fault.Invalid:
+		b.drop(refusedNotAllowed, "dropped a message that the kernel does not take from clients")
+		return nil
+	case fault.KindOf(err) == fault.Busy:
+		return refused(closeTryAgainLater, refusedBusy, "%s", fault.Message(err))
+	}
+	return err
+}
+
+func (b *Bridge) drop(why refusal, text string) {
+	b.metrics.refused[why].Inc()
+	b.warn(why, text)
+}
+
+func (b *Bridge) warn(what refusal, text string) {
+	if b.warned[what] {
+		return
+	}
+	if b.warned == nil {
+		b.warned = make(map[refusal]bool)
+	}
+	b.warned[what] = true
+	b.log.Warn(text)
+}
+
+// readError tells apart how reading can end: by us, by the client, by the network, or by a frame against
+// the protocol, for which gorilla has errors without a type.
+func (b *Bridge) readError(err error) error {
+	var left *websocket.CloseError
+	var ours *closeError
+	var lost *connError
+	var network net.Error
+	switch {
+	case errors.Is(err, errEnding), errors.As(err, &ours), errors.As(err, &lost):
+		return err
+	case errors.As(err, &left) && left.Code == websocket.CloseAbnormalClosure:
+		return &connError{err: io.ErrUnexpectedEOF}
+	case errors.As(err, &left):
+		return err
+	case errors.Is(err, websocket.ErrReadLimit):
+		return refused(closeTooBig, refusedTooLarge, "the message is over the server's limit")
+	case errors.As(err, &network):
+		return &connError{err: err}
+	}
+	return refused(closeProtocol, refusedProtocol, "%s", err)
+}
+
+// inbound holds a message while it arrives in pieces: it grows with what has really come, never with what a
+// frame's header claims. Large ones are not kept.
+var inbound = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const keepInbound = 1 << 20
+
+// readMessage reads a whole message into memory of exactly its size, which the message's parts go on to use.
+func readMessage(r io.Reader) ([]byte, error) {
+	buf := inbound.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= keepInbound {
+			buf.Reset()
+			inbound.Put(buf)
+		}
+	}()
+	if _, err := buf.ReadFrom(r); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(buf.Bytes()), nil
+}

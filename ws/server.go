@@ -1,0 +1,255 @@
+package ws
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nbserv/nbserv/internal/fault"
+	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/kernel"
+)
+
+const (
+	// readBuffer is gorilla's, and most of what an idle WebSocket costs to read; a long message is read past it.
+	readBuffer = 1 << 10
+	// maxSessionID bounds a client's session id, which the kernel remembers. JupyterLab's is a UUID of 36.
+	maxSessionID = 256
+)
+
+// Server serves the kernels' WebSockets. All methods are safe for concurrent use.
+type Server struct {
+	// immutable
+	host     kernel.Host
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	upgrader websocket.Upgrader
+
+	bridges sync.WaitGroup
+
+	// guarded by mu
+	mu      sync.Mutex
+	closing bool
+	open    map[*Bridge]context.CancelCauseFunc
+}
+
+// New makes a Server for the kernels of host. cfg must be valid; a nil reg registers no metrics.
+func New(host kernel.Host, cfg Config, log *slog.Logger, reg prometheus.Registerer) *Server {
+	return &Server{
+		host:    host,
+		cfg:     cfg,
+		log:     log,
+		metrics: newMetrics(reg),
+		upgrader: websocket.Upgrader{
+			HandshakeTimeout: cfg.WriteTimeout,
+			ReadBufferSize:   readBuffer,
+			WriteBufferPool:  new(sync.Pool), // nothing is written through it, so no connection owns a buffer
+			Subprotocols:     []string{subprotocolV1},
+			// Origin and Host are checked for every route in one place, before any handler: a second rule
+			// here would sooner or later be a different one.
+			CheckOrigin: func(*http.Request) bool { return true },
+			Error:       func(http.ResponseWriter, *http.Request, int, error) {}, // the handler answers
+		},
+		open: make(map[*Bridge]context.CancelCauseFunc),
+	}
+}
+
+// Register adds the route, below the base URL.
+func (s *Server) Register(r *mux.Router) {
+	r.Handle("/api/kernels/{id}/channels", httpx.Handler(s.channels)).Methods(http.MethodGet)
+}
+
+// Close refuses new WebSockets (503), closes the open ones with Config.StopCode and waits until all are gone.
+// When ctx ends first it cuts the rest off and returns ctx's error; they are gone then, too.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for _, end := range s.open {
+		end(&closeError{code: s.cfg.StopCode, reason: "the server is stopping"})
+	}
+	s.mu.Unlock()
+
+	stop := context.AfterFunc(ctx, s.cutOff)
+	s.bridges.Wait()
+	if !stop() {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// cutOff closes the connections under the open bridges.
+func (s *Server) cutOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for b := range s.open {
+		_ = b.conn.Conn.Close()
+	}
+}
+
+func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
+	if !websocket.IsWebSocketUpgrade(r) {
+		s.metrics.refused[refusedNoUpgrade].Inc()
+		return fault.New(fault.Invalid, "this address takes WebSocket connections only, and the request has no "+
+			"\"Upgrade: websocket\" with \"Connection: Upgrade\". When a proxy stands between client and server, "+
+			"the usual cause is that it strips these two headers: configure it to pass WebSockets on")
+	}
+	o, err := attachOptions(r)
+	if err != nil {
+		return err
+	}
+	id := mux.Vars(r)["id"]
+	log := s.log.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.bridges.Done()
+	client, err := s.host.Attach(id, o)
+	if err != nil {
+		return err
+	}
+	h := &hijacker{ResponseWriter: w, cfg: s.cfg}
+	b, err := s.upgrade(h, r, client, log)
+	switch {
+	case err == nil:
+		s.run(r.Context(), b)
+		return nil
+	case h.conn == nil:
+		client.Detach()
+		return err
+	}
+	// The connection is no longer HTTP's: nobody is left to answer.
+	client.Detach()
+	_ = h.conn.Close()
+	httpx.NoteError(r.Context(), err)
+	return nil
+}
+
+// attachOptions reads the query.
+func attachOptions(r *http.Request) (kernel.AttachOptions, error) {
+	q := r.URL.Query()
+	o := kernel.AttachOptions{ClientSession: q.Get("session_id")}
+	if len(o.ClientSession) > maxSessionID {
+		return o, fault.New(fault.Invalid, "session_id has %d characters, at most %d are taken",
+			len(o.ClientSession), maxSessionID)
+	}
+	if since := q.Get("since"); since != "" {
+		p, err := kernel.ParsePosition(since)
+		if err != nil {
+			return o, fault.Wrap(fault.Invalid, err, "since: %s", fault.Message(err))
+		}
+		o.Since = &p
+	}
+	return o, nil
+}
+
+// enter counts a bridge in; each enter needs a Done.
+func (s *Server) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return fault.New(fault.Busy, "the server is stopping")
+	}
+	s.bridges.Add(1)
+	return nil
+}
+
+// upgrade does the handshake. What fails before the connection is taken over can still be answered.
+func (s *Server) upgrade(h *hijacker, r *http.Request, c kernel.Client, log *slog.Logger) (*Bridge, error) {
+	sock, err := s.upgrader.Upgrade(h, r, nil)
+	switch {
+	case h.err != nil:
+		return nil, fault.Wrap(fault.Internal, h.err, "take over the connection")
+	case err != nil && h.conn != nil:
+		return nil, fault.Wrap(fault.Canceled, err, "the connection was lost in the handshake")
+	case err != nil:
+		return nil, fault.Wrap(fault.Invalid, err, "%s", err)
+	}
+	sock.SetReadLimit(s.cfg.MaxMessageBytes)
+	sock.SetPingHandler(h.conn.pong)
+	sock.SetPongHandler(func(string) error { return nil })       // conn noticed it as it came
+	sock.SetCloseHandler(func(int, string) error { return nil }) // the Bridge answers when it ends
+	h.conn.start()
+	b := &Bridge{conn: h.conn, ws: sock, client: c, batch: s.cfg.MaxBatch, log: log, metrics: s.metrics}
+	if sock.Subprotocol() == subprotocolV1 {
+		b.codec = v1{}
+	} else {
+		b.codec = newLegacy()
+	}
+	return b, nil
+}
+
+// run keeps b among the open ones while it runs. The request's own end or deadline is none of a bridge's
+// business; Close is.
+func (s *Server) run(ctx context.Context, b *Bridge) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	s.mu.Lock()
+	s.open[b] = end
+	if s.closing {
+		end(&closeError{code: s.cfg.StopCode, reason: "the server is stopping"})
+	}
+	s.mu.Unlock()
+	s.metrics.connections.Inc()
+	began := time.Now()
+	b.log.Info("websocket open", "subprotocol", b.ws.Subprotocol())
+
+	cause := b.Run(ctx)
+
+	s.mu.Lock()
+	delete(s.open, b)
+	s.mu.Unlock()
+	s.metrics.connections.Dec()
+	s.note(b.log.With("dur", time.Since(began)), cause)
+}
+
+// note counts and logs why a bridge ended: Warn when somebody was cut off.
+func (s *Server) note(log *slog.Logger, cause error) {
+	var ours *closeError
+	var lost *connError
+	switch {
+	case errors.Is(cause, kernel.ErrTakenOver):
+		s.metrics.takenOver.Inc()
+	case errors.As(cause, &lost) && lost.stalled:
+		s.metrics.stalled.Inc()
+		log.Warn("websocket cut off", "err", cause)
+		return
+	case errors.As(cause, &ours) && ours.code == closeNoPong:
+		s.metrics.silent.Inc()
+		log.Warn("websocket cut off", "err", cause)
+		return
+	case errors.As(cause, &ours) && ours.refuse != "":
+		s.metrics.refused[ours.refuse].Inc()
+		log.Warn("websocket cut off", "err", cause)
+		return
+	}
+	log.Info("websocket closed", "err", cause)
+}
+
+// hijacker is the ResponseWriter that gorilla takes the connection from: it gets ours around it.
+type hijacker struct {
+	http.ResponseWriter
+	cfg  Config
+	conn *conn // once taken over
+	err  error // why it could not be
+}
+
+// Hijack looks through wrappers of the ResponseWriter, as http.ResponseController does.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		h.err = err
+		return nil, nil, err
+	}
+	h.conn = newConn(nc, h.cfg)
+	return h.conn, rw, nil
+}
