@@ -1,7 +1,6 @@
 package httpx
 
 import (
-	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -25,7 +24,7 @@ var status = map[fault.Kind]int{
 	fault.Busy:            http.StatusServiceUnavailable,
 	fault.Timeout:         http.StatusGatewayTimeout,
 	fault.NoSpace:         http.StatusInsufficientStorage,
-	fault.Canceled:        499, // nginx's code for a client that has gone; only the log sees it
+	fault.Canceled:        statusGone, // only the log sees it
 }
 
 // Status is the HTTP status for a fault's Kind.
@@ -43,12 +42,13 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// WriteError writes err as Jupyter's {"message", "reason"} and notes its cause for the access log.
+// WriteError writes err as Jupyter's {"message", "reason"} and notes its cause for the access log, which writes it
+// down once. Only where no AccessLog is around does it log an Internal err itself.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	k := fault.KindOf(err)
 	NoteError(r.Context(), err)
-	if k == fault.Internal {
-		slog.Default().ErrorContext(r.Context(), "request failed", "err", err, "request_id", RequestID(r.Context()))
+	if n := noteOf(r.Context()); k == fault.Internal && (n == nil || n.log == nil) {
+		Logger(r.Context()).ErrorContext(r.Context(), "request failed", "err", err, "request_id", RequestID(r.Context()))
 	}
 	body := struct {
 		Message string  `json:"message"`
