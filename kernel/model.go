@@ -6,8 +6,11 @@ import (
 	"github.com/nbserv/nbserv/internal/httpx"
 )
 
-// StateDead is the ExecutionState of a kernel that has ended for good.
-const StateDead = "dead"
+// The ExecutionStates of a kernel whose process is not coming back.
+const (
+	StateTerminating = "terminating" // it is being shut down
+	StateDead        = "dead"        // it has died, or did not start
+)
 
 // Model is a kernel as Jupyter's REST API shows it.
 // https://jupyter-server.readthedocs.io/en/latest/developers/rest-api.html
@@ -45,5 +48,7 @@ func (s Status) AppendModel(b []byte) []byte {
 	return append(b, '}')
 }
 
-// Alive tells whether s is of a kernel that has, or will have again, a process.
-func (s Status) Alive() bool { return s.ExecutionState != StateDead }
+// Alive tells whether s is of a kernel that has, or will have, a process.
+func (s Status) Alive() bool {
+	return s.ExecutionState != StateDead && s.ExecutionState != StateTerminating
+}

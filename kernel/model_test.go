@@ -13,12 +13,13 @@ func TestAppendModelIsTheModel(t *testing.T) {
 	for _, s := range []Status{
 		{},
 		{ID: "a-b", Spec: `py"3`, ExecutionState: "idle", LastActivity: at, Connections: 2},
+		{ID: "b", ExecutionState: StateTerminating},
 		{ID: "c", Spec: "ir", ExecutionState: StateDead, LastActivity: at, Reason: "exit code 1\n<&>"},
 	} {
 		var got Model
 		require.NoError(t, json.Unmarshal(s.AppendModel(nil), &got))
 		require.Equal(t, s.Model(), got)
-		require.Equal(t, s.ExecutionState != "dead", s.Alive())
+		require.Equal(t, s.Reason == "" && s.ID != "b", s.Alive())
 	}
 	require.Equal(t, "2026-03-04T04:06:07.000089Z", Status{LastActivity: at}.Model().LastActivity)
 }

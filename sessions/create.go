@@ -117,7 +117,7 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 		}
 		c.Put = []Row{newRow(req)}
 	}
-	for id := range ended { // the Host forgets it, and its id is free
+	for id := range ended { // the Host forgets it, which frees its id, or finishes ending it
 		if err := m.host.Shutdown(ctx, id); err != nil && fault.KindOf(err) != fault.NotFound {
 			return Session{}, err
 		}
@@ -134,6 +134,9 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 			m.retire(ctx, st.ID)
 		}
 		return Session{}, err
+	}
+	for _, r := range c.Put {
+		m.index.markSeen(r.ID)
 	}
 	m.log.Info("session created", "session_id", c.Put[0].ID, "kernel_id", st.ID)
 	return session(c.Put[0], st), nil

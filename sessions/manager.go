@@ -112,7 +112,7 @@ type life uint8
 
 const (
 	alive life = iota
-	dead       // the Host shows how it died
+	dead       // the Host still shows how it died, or ends it just now
 	lost       // it ended with an earlier server
 	gone       // it was shut down or culled, and the session with it
 )
@@ -153,7 +153,10 @@ func (m *Manager) prune(ctx context.Context, b binding) {
 	}
 	defer unlock()
 	now, ok := m.index.get(b.row.ID)
-	if !ok || now.row != b.row {
+	if !ok || now.row.Path != b.row.Path {
+		return
+	}
+	if _, life := m.look(now); life != gone { // it has got another kernel since
 		return
 	}
 	if err := m.write(context.WithoutCancel(ctx), Change{Drop: []string{b.row.ID}}); err != nil {

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"path"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -84,8 +85,11 @@ func (p Patch) check() error {
 	case row.Type == "":
 		return fault.New(fault.Invalid, "field %q must not be empty", "type")
 	}
+	if err := checkKernelID(p.KernelID); err != nil {
+		return err
+	}
 	return checkTexts(text{"path", row.Path}, text{"name", row.Name}, text{"type", row.Type},
-		text{"kernel.id", p.KernelID}, text{"kernel.name", p.KernelName})
+		text{"kernel.name", p.KernelName})
 }
 
 // apply gives row with p's texts.
@@ -122,17 +126,12 @@ func checkTexts(texts ...text) error {
 	return nil
 }
 
-// maxKernelID bounds a kernel id that a client has made up. A UUID has 36 characters.
-const maxKernelID = 64
+// kernelID is what a client may choose: it becomes a part of files' names. The Host has the same rule.
+var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
-// checkKernelID admits what can be a part of a file's name: a kernel's connection file bears its id.
 func checkKernelID(id string) error {
-	strange := func(r rune) bool {
-		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-	}
-	if len(id) > maxKernelID || strings.ContainsFunc(id, strange) {
-		return fault.New(fault.Invalid, "field %q must be a UUID, or up to %d letters, digits, '-' and '_'",
-			"kernel.id", maxKernelID)
+	if id != "" && !kernelID.MatchString(id) {
+		return fault.New(fault.Invalid, "field %q must be a UUID, or up to 64 letters, digits, '-' and '_'", "kernel.id")
 	}
 	return nil
 }
