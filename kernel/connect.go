@@ -1,0 +1,239 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// maxBreaks is how often a connection may break under a living process before that is ended.
+	maxBreaks = 3
+	// exitGrace is how long a broken connection waits for its process to be the one that ended.
+	exitGrace = time.Second
+	// renudge is when the server asks again, where a reply came but its idle status did not: the
+	// subscription was late. Without any reply the kernel is still starting, and has the request.
+	renudge = 50 * time.Millisecond
+)
+
+// connect keeps inc connected until ctx ends, which is when its process has. A kernel that does not open its
+// sockets, does not answer, or breaks the protocol again and again is ended.
+func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
+	identity := uuid.NewString()
+	for breaks := 0; ; breaks++ {
+		conn, err := k.dial(ctx, inc, identity)
+		if err == nil {
+			err = k.serve(ctx, inc, conn, breaks > 0)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if breaks == maxBreaks || !errors.Is(err, errBroken) {
+			k.giveUp(inc, err)
+			<-ctx.Done()
+			return
+		}
+		k.log.Warn("connection to a kernel broke", "err", err)
+	}
+}
+
+// errBroken marks the end of a connection that was up.
+var errBroken = errors.New("the connection broke")
+
+func (k *Kernel) giveUp(inc *incarnation, err error) {
+	k.mu.Lock()
+	if inc.cause == "" {
+		inc.cause = "the kernel was ended: " + err.Error()
+	}
+	k.mu.Unlock()
+	k.log.Warn("kernel is ended by the server", "err", err)
+	if err := inc.proc.Kill(); err != nil {
+		k.log.Error("cannot end a kernel", "err", err)
+	}
+}
+
+func (k *Kernel) dial(ctx context.Context, inc *incarnation, identity string) (*Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, k.cfg.StartTimeout,
+		fmt.Errorf("it did not open its sockets within %s", k.cfg.StartTimeout))
+	defer cancel()
+	conn, err := Dial(ctx, inc.files.Info.Endpoints(), ConnOptions{
+		Deliver:  func(m *Message) { k.deliver(inc, m) },
+		Reject:   k.reject,
+		Identity: identity,
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	inc.conn = conn
+	k.mu.Unlock()
+	return conn, nil
+}
+
+// reject counts and logs a message of the kernel that was dropped.
+func (k *Kernel) reject(ch Channel, err error) {
+	k.metrics.rejected(ch)
+	k.log.Warn("message from a kernel dropped", "channel", ch.String(), "err", err)
+}
+
+// serve makes conn ready and stays with it until it breaks or ctx ends; conn is closed when it returns. again
+// says that it follows one that broke.
+func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
+	defer func() {
+		k.mu.Lock()
+		inc.conn, inc.ready = nil, false
+		for _, r := range k.open.byID {
+			r.lost = true
+		}
+		k.mu.Unlock()
+		_ = conn.Close()
+	}()
+	if err := k.greet(ctx, inc, conn, again); err != nil {
+		return err
+	}
+	if again {
+		k.endLost()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-conn.Done():
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(exitGrace):
+		return fmt.Errorf("%w: %w", errBroken, conn.Err())
+	}
+}
+
+// greet asks for kernel_info until an answer shows that the kernel works and that its outputs reach us: both
+// reply and idle have come. A kernel that sends iopub_welcome (JEP 65) takes the clients' messages from then
+// on: they queue up behind our request. A kernel that was ready before takes them at once, and has all the
+// time it wants to answer: it may be busy.
+func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
+	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(time.Hour)
+	defer late.Stop()
+	defer repeat.Stop()
+	replied, idle := "", ""
+	if err := k.nudge(conn); err != nil {
+		return err
+	}
+	if again {
+		late.Stop()
+		k.handOver(inc, conn)
+	}
+	for {
+		select {
+		case ev := <-inc.events:
+			switch {
+			case ev.welcome:
+				k.handOver(inc, conn)
+			case ev.reply != nil && ev.reply.Channel == Shell:
+				replied = ev.reply.Parent.MsgID
+				repeat.Reset(renudge)
+			case ev.idle != "":
+				idle = ev.idle
+			}
+			if replied != "" && replied == idle {
+				k.handOver(inc, conn)
+				k.answered(inc)
+				return nil
+			}
+		case <-repeat.C:
+			if err := k.nudge(conn); err != nil {
+				return err
+			}
+		case <-late.C:
+			return fmt.Errorf("it did not answer within %s", k.cfg.StartTimeout)
+		case <-conn.Done():
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(exitGrace):
+				return fmt.Errorf("%w: %w", errBroken, conn.Err())
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (k *Kernel) nudge(conn *Conn) error {
+	return conn.Send(compose(Shell, k.own, "kernel_info_request", nil, struct{}{}))
+}
+
+// handOver hands over what clients sent meanwhile, and lets them send directly from now on.
+func (k *Kernel) handOver(inc *incarnation, conn *Conn) {
+	for {
+		k.mu.Lock()
+		if inc.ready || inc.expected {
+			k.mu.Unlock()
+			return
+		}
+		if len(k.pending) == 0 {
+			inc.ready, inc.served = true, true
+			k.mu.Unlock()
+			return
+		}
+		batch := k.pending
+		k.pending, k.pendingB = nil, 0
+		k.mu.Unlock()
+		for i, m := range batch {
+			if err := conn.Send(m); err != nil {
+				k.mu.Lock()
+				k.pending = append(batch[i:], k.pending...)
+				for _, m := range batch[i:] {
+					k.pendingB += m.Size()
+				}
+				k.mu.Unlock()
+				return // the connection broke, or its queue is full before anything was read
+			}
+		}
+	}
+}
+
+// endLost ends the requests whose answers went down with a broken connection. The kernel has answered what was
+// sent after them, so that it is done with them: it works on its shell's requests in order.
+func (k *Kernel) endLost() {
+	k.mu.Lock()
+	var list []ending
+	for _, r := range k.open.all() {
+		if !r.lost {
+			continue
+		}
+		e := ending{to: r.to}
+		if !r.replied {
+			e.msgs = append(e.msgs, r.lostReply(k.own))
+		}
+		if !r.done {
+			e.msgs = append(e.msgs, status(k.own, stateIdle, r.header))
+		}
+		list = append(list, e)
+		k.open.remove(r)
+		delete(k.working, r.id)
+	}
+	if k.state == stateBusy && len(k.working) == 0 {
+		k.state, k.active = stateIdle, time.Now()
+	}
+	k.mu.Unlock()
+	k.write(list)
+}
+
+// answered ends the starting states: the kernel has answered and, so far, does nothing.
+func (k *Kernel) answered(inc *incarnation) {
+	k.mu.Lock()
+	switch k.state {
+	case stateStarting, stateRestarting, stateAutorestarting:
+		k.state = stateIdle
+		if len(k.working) > 0 {
+			k.state = stateBusy
+		}
+		k.active = time.Now()
+	}
+	k.mu.Unlock()
+	k.log.Info("kernel is ready", "dur", time.Since(inc.born))
+}

@@ -1,0 +1,80 @@
+package kernel
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+
+	"github.com/google/uuid"
+)
+
+// execute runs req and yields what belongs to it, in the journal's order, until both the reply and the idle
+// status have come: a death or a shutdown brings both in the kernel's place. Gap notices are yielded too.
+func (k *Kernel) execute(ctx context.Context, req ExecuteRequest) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		session := req.ClientSession
+		if session == "" {
+			session = uuid.NewString()
+		}
+		c, err := k.attach(AttachOptions{ClientSession: session})
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		defer c.leave()
+		m := req.message(session)
+		if err := c.Send(m); err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		var buf [64]Entry
+		replied, idle := false, false
+		for {
+			n, err := c.Next(ctx, buf[:])
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			for _, e := range buf[:n] {
+				if e.Message != nil && e.Message.Parent.MsgID != m.Header.MsgID {
+					continue
+				}
+				if !yield(e, nil) {
+					return
+				}
+				if e.Message == nil {
+					continue
+				}
+				switch e.Message.Header.MsgType {
+				case "execute_reply":
+					replied = true
+				case "status":
+					idle = idle || executionState(e.Message.Parts[PartContent]) == stateIdle
+				}
+				if replied && idle {
+					return
+				}
+			}
+		}
+	}
+}
+
+// message makes the execute_request.
+func (r ExecuteRequest) message(session string) *Message {
+	expressions := r.UserExpressions
+	if expressions == nil {
+		expressions = map[string]string{}
+	}
+	m := compose(Shell, session, "execute_request", nil, struct {
+		Code            string            `json:"code"`
+		Silent          bool              `json:"silent"`
+		StoreHistory    bool              `json:"store_history"`
+		UserExpressions map[string]string `json:"user_expressions"`
+		AllowStdin      bool              `json:"allow_stdin"`
+		StopOnError     bool              `json:"stop_on_error"`
+	}{r.Code, r.Silent, r.StoreHistory, expressions, r.AllowStdin, r.StopOnError})
+	if r.Metadata != nil {
+		m.Parts[PartMetadata] = json.RawMessage(r.Metadata)
+	}
+	return m
+}

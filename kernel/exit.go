@@ -1,0 +1,34 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// String says how the process ended, for people.
+func (e Exit) String() string {
+	switch {
+	case e.OutOfMemory:
+		return "it ran out of memory and was killed by the system"
+	case e.Signal != 0 && e.CoreDumped:
+		return fmt.Sprintf("%s (signal %d, core dumped)", unix.SignalName(e.Signal), int(e.Signal))
+	case e.Signal != 0:
+		return fmt.Sprintf("%s (signal %d)", unix.SignalName(e.Signal), int(e.Signal))
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
+// maxLastLine bounds what of a kernel's own words is shown as the reason of its death.
+const maxLastLine = 300
+
+// lastLine is the last line the process wrote, which usually names its trouble; "" when it wrote nothing.
+func (e Exit) lastLine() string {
+	text := strings.TrimSpace(e.Stderr)
+	text = strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+	if len(text) > maxLastLine {
+		text = text[:maxLastLine] + "…"
+	}
+	return strings.ToValidUTF8(text, "�")
+}

@@ -1,0 +1,441 @@
+package kernel
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"sync"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// JournalLimits bound what a Journal keeps, in bytes of message payload.
+type JournalLimits struct {
+	// MaxBytes is kept at most, for readers that are behind. Beyond it outputs are given up, oldest first.
+	MaxBytes int64
+	// KeepBytes is kept of what every known reader has read, for readers that come back with a Position.
+	KeepBytes int64
+}
+
+const (
+	// defaultMaxBytes holds a 20,000-line print several times over; a page that is further behind is gone.
+	defaultMaxBytes = 64 << 20
+	// defaultKeepBytes serves page reloads, at a price that a hundred kernels can pay.
+	defaultKeepBytes = 4 << 20
+	// keptShare of MaxBytes is for the replies and statuses that outlive their outputs.
+	keptShare = 16
+	// entryOverhead is what an entry costs beside its payload: structs, slice headers, allocator slack.
+	entryOverhead = 400
+)
+
+// Journal is all that one kernel said, in one order, each entry for one client session or for all. It is
+// bounded: a reader that falls behind what is kept is told once how much it missed. Outputs are given up
+// before replies and statuses, so that every reader still learns how its requests ended.
+//
+// Append never blocks. All methods are safe for concurrent use.
+type Journal struct {
+	epoch  uint64
+	limits JournalLimits
+
+	mu      sync.Mutex
+	ring    []record // a circular buffer of n entries, oldest at head
+	head, n int
+	next    uint64 // the number the next entry gets; numbers start at 1
+	bytes   int64  // of the ring's entries
+	kept    []record
+	keptB   int64
+	public  uint64 // entries for all, so far
+	cursors map[*cursor]struct{}
+	floor   uint64 // a lower bound of what all cursors have read, found at the last look
+	looked  int64  // bytes when that was
+	wait    []*cursor
+	spare   []*cursor // wait's other half, reused
+	ended   error
+}
+
+// record is an Entry with what the journal has to know about it.
+type record struct {
+	seq    uint64
+	public uint64 // entries for all up to and including this one
+	to     string
+	msg    *Message
+	size   int64
+}
+
+// cursor is one reader's place. Its fields are guarded by the journal's mu.
+type cursor struct {
+	to   string
+	at   uint64 // everything up to here was returned
+	done uint64 // everything up to here was delivered: what was returned before the last call to next
+	seen uint64 // entries for all that lie before at
+	told uint64 // the reader knows that entries up to here may be missing
+	lost bool   // the Position it came with was of another epoch
+	wake chan struct{}
+}
+
+// NewJournal makes an empty journal with an epoch of its own. Zero limits take the defaults.
+func NewJournal(l JournalLimits) *Journal {
+	if l.MaxBytes <= 0 {
+		l.MaxBytes = defaultMaxBytes
+	}
+	if l.KeepBytes <= 0 {
+		l.KeepBytes = min(defaultKeepBytes, l.MaxBytes)
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return &Journal{epoch: binary.BigEndian.Uint64(b[:]) | 1, limits: l, next: 1, cursors: make(map[*cursor]struct{})}
+}
+
+// Append writes m down for the client session to, or for all when to is "". After End it does nothing.
+func (j *Journal) Append(to string, m *Message) {
+	j.mu.Lock()
+	if j.ended != nil {
+		j.mu.Unlock()
+		return
+	}
+	if to == "" {
+		j.public++
+	}
+	j.push(record{seq: j.next, public: j.public, to: to, msg: m, size: int64(m.Size()) + entryOverhead})
+	j.next++
+	j.trim()
+	wake := j.takeWaiting(to)
+	j.mu.Unlock()
+	for _, c := range wake {
+		c.signal()
+	}
+	j.giveBack(wake)
+}
+
+// takeWaiting takes the readers that an entry for to concerns off the waiting list.
+func (j *Journal) takeWaiting(to string) []*cursor {
+	if len(j.wait) == 0 {
+		return nil
+	}
+	if to == "" {
+		wake := j.wait
+		j.wait, j.spare = j.spare, nil
+		return wake
+	}
+	var wake []*cursor
+	rest := j.wait[:0]
+	for _, c := range j.wait {
+		if c.to == to {
+			wake = append(wake, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	clear(j.wait[len(rest):])
+	j.wait = rest
+	return wake
+}
+
+// giveBack lets the next burst reuse the waiting list's memory.
+func (j *Journal) giveBack(list []*cursor) {
+	if cap(list) == 0 {
+		return
+	}
+	clear(list)
+	j.mu.Lock()
+	if j.spare == nil {
+		j.spare = list[:0]
+	}
+	j.mu.Unlock()
+}
+
+func (c *cursor) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// End tells every reader that nothing follows: next returns err once all is read.
+func (j *Journal) End(err error) {
+	j.mu.Lock()
+	if j.ended == nil {
+		j.ended = err
+	}
+	wake := j.wait
+	j.wait = nil
+	j.mu.Unlock()
+	for _, c := range wake {
+		c.signal()
+	}
+}
+
+// Position is the place after the newest entry.
+func (j *Journal) Position() Position {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return Position{Epoch: j.epoch, Seq: j.next - 1}
+}
+
+// open makes a reader for a client session at p; nil is the place after the newest entry.
+func (j *Journal) open(to string, p *Position) *cursor {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := &cursor{to: to, at: j.next - 1, wake: make(chan struct{}, 1)}
+	switch {
+	case p == nil:
+	case p.Epoch != j.epoch && *p != (Position{}):
+		c.at, c.lost = 0, true
+	default:
+		c.at = min(p.Seq, j.next-1)
+	}
+	c.done, c.told = c.at, c.at
+	c.seen = j.publicBefore(c.at)
+	j.cursors[c] = struct{}{}
+	j.floor = min(j.floor, c.at)
+	return c
+}
+
+// publicBefore counts the entries for all up to and including number at, as far as they are still known.
+func (j *Journal) publicBefore(at uint64) uint64 {
+	if j.n == 0 || at+1 >= j.next {
+		return j.public
+	}
+	if at == 0 {
+		return 0
+	}
+	if first := j.at(0).seq; at >= first {
+		return j.at(int(at - first)).public
+	}
+	for i := len(j.kept) - 1; i >= 0; i-- {
+		if j.kept[i].seq <= at {
+			return j.kept[i].public
+		}
+	}
+	return 0
+}
+
+// close forgets a reader, which no longer holds anything back.
+func (j *Journal) close(c *cursor) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.cursors, c)
+	for i, w := range j.wait {
+		if w == c {
+			j.wait = append(j.wait[:i], j.wait[i+1:]...)
+			break
+		}
+	}
+}
+
+// position is where c has read to; delivered leaves out what its last next returned.
+func (j *Journal) position(c *cursor, delivered bool) Position {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if delivered {
+		return Position{Epoch: j.epoch, Seq: c.done}
+	}
+	return Position{Epoch: j.epoch, Seq: c.at}
+}
+
+// nextBatch waits until there is something for c and fills buf. stop, when closed, ends the wait with nothing.
+func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-chan struct{}) (int, error) {
+	for {
+		j.mu.Lock()
+		c.done = c.at
+		n := j.fill(c, buf)
+		if n > 0 || j.ended != nil {
+			err := j.ended
+			j.mu.Unlock()
+			if n > 0 {
+				err = nil
+			}
+			return n, err
+		}
+		c.done = c.at // what was passed over was for others
+		j.wait = append(j.wait, c)
+		j.mu.Unlock()
+		select {
+		case <-c.wake:
+		case <-stop:
+			j.unwait(c)
+			return 0, nil
+		case <-ctx.Done():
+			j.unwait(c)
+			return 0, fault.Wrap(fault.Canceled, context.Cause(ctx), "no longer waiting for messages")
+		}
+	}
+}
+
+func (j *Journal) unwait(c *cursor) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i, w := range j.wait {
+		if w == c {
+			j.wait = append(j.wait[:i], j.wait[i+1:]...)
+			return
+		}
+	}
+}
+
+// fill gives c what it has not read, and moves it on. mu is held.
+func (j *Journal) fill(c *cursor, buf []Entry) int {
+	n := 0
+	first := j.next - uint64(j.n)
+	if c.at+1 < first || c.lost {
+		if gap := j.gapFor(c, first); gap != nil {
+			buf[n] = Entry{Seq: c.told, Gap: gap}
+			n++
+		}
+		n += j.fillKept(c, buf[n:])
+		if n == len(buf) {
+			return n
+		}
+		c.at = max(c.at, first-1)
+		if j.n > 0 {
+			c.seen = max(c.seen, j.at(0).public-isPublic(j.at(0)))
+		}
+	}
+	for i := int(c.at + 1 - first); i < j.n && n < len(buf); i++ {
+		r := j.at(i)
+		c.at, c.seen = r.seq, r.public
+		if r.to == "" || r.to == c.to {
+			buf[n] = Entry{Seq: r.seq, Message: r.msg}
+			n++
+		}
+	}
+	return n
+}
+
+// gapFor is the one notice that a reader behind the ring gets for what is missing before number first.
+func (j *Journal) gapFor(c *cursor, first uint64) *Gap {
+	if c.lost {
+		c.lost, c.told = false, first-1
+		return &Gap{Reason: "this kernel's earlier messages are not kept: it was started anew since"}
+	}
+	if c.told+1 >= first {
+		return nil
+	}
+	before := j.public
+	if j.n > 0 {
+		before = j.at(0).public - isPublic(j.at(0))
+	}
+	dropped := before - c.seen
+	for _, r := range j.kept {
+		if r.seq > c.at && r.to == "" {
+			dropped--
+		}
+	}
+	c.told = first - 1
+	if dropped == 0 || dropped > before { // nothing of its own, or what it had seen is no longer known
+		return nil
+	}
+	return &Gap{Dropped: dropped, Reason: "the reader was too far behind: the server keeps a bounded number of messages"}
+}
+
+// fillKept gives the replies and statuses that are still kept of what lies before the ring.
+func (j *Journal) fillKept(c *cursor, buf []Entry) int {
+	n := 0
+	for _, r := range j.kept {
+		if r.seq <= c.at {
+			continue
+		}
+		if n == len(buf) {
+			return n
+		}
+		c.at, c.seen = r.seq, max(c.seen, r.public)
+		if r.to == "" || r.to == c.to {
+			buf[n] = Entry{Seq: r.seq, Message: r.msg}
+			n++
+		}
+	}
+	return n
+}
+
+func isPublic(r *record) uint64 {
+	if r.to == "" {
+		return 1
+	}
+	return 0
+}
+
+// at is the ring's i-th entry, oldest first.
+func (j *Journal) at(i int) *record {
+	return &j.ring[(j.head+i)&(len(j.ring)-1)]
+}
+
+func (j *Journal) push(r record) {
+	if j.n == len(j.ring) {
+		bigger := make([]record, max(64, 2*len(j.ring))) // a power of two
+		for i := range j.n {
+			bigger[i] = *j.at(i)
+		}
+		j.ring, j.head = bigger, 0
+	}
+	*j.at(j.n) = r
+	j.n++
+	j.bytes += r.size
+}
+
+// trim gives up what is over the limits: what everybody has read down to KeepBytes, anything at MaxBytes.
+func (j *Journal) trim() {
+	for j.bytes > j.limits.KeepBytes && j.n > 1 {
+		if j.bytes <= j.limits.MaxBytes && j.at(0).seq > j.floor && !j.lookAgain() {
+			return
+		}
+		j.evict()
+	}
+	if cap := len(j.ring); cap > 1024 && j.n < cap/8 {
+		smaller := make([]record, cap/2)
+		for i := range j.n {
+			smaller[i] = *j.at(i)
+		}
+		j.ring, j.head = smaller, 0
+	}
+}
+
+// lookAgain finds out how far all readers are, at most once in 256 KiB, and says if the oldest entry is free.
+func (j *Journal) lookAgain() bool {
+	if d := j.bytes - j.looked; d >= 0 && d < 256<<10 {
+		return false
+	}
+	j.looked = j.bytes
+	j.floor = j.next - 1
+	for c := range j.cursors {
+		j.floor = min(j.floor, c.at)
+	}
+	for len(j.kept) > 0 && j.kept[0].seq <= j.floor {
+		j.dropKept()
+	}
+	return j.at(0).seq <= j.floor
+}
+
+func (j *Journal) dropKept() {
+	j.keptB -= j.kept[0].size
+	j.kept[0] = record{}
+	j.kept = j.kept[1:]
+}
+
+// evict takes the oldest entry out of the ring; replies and statuses go to the kept ones.
+func (j *Journal) evict() {
+	r := *j.at(0)
+	*j.at(0) = record{}
+	j.head = (j.head + 1) & (len(j.ring) - 1)
+	j.n--
+	j.bytes -= r.size
+	if r.seq <= j.floor || !essential(r.msg) {
+		return
+	}
+	j.kept = append(j.kept, r)
+	j.keptB += r.size
+	for j.keptB > j.limits.MaxBytes/keptShare {
+		j.dropKept()
+	}
+}
+
+// essential tells messages by which a client learns that its request has ended, or that it is asked.
+func essential(m *Message) bool {
+	return m.Channel != IOPub || m.Header.MsgType == "status"
+}
+
+// Bytes is what the journal holds in memory now.
+func (j *Journal) Bytes() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.bytes + j.keptB
+}

@@ -1,0 +1,194 @@
+package kernel
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// The execution states that the server itself gives a kernel; idle and busy come from the kernel.
+const (
+	stateStarting       = "starting"
+	stateIdle           = "idle"
+	stateBusy           = "busy"
+	stateRestarting     = "restarting"
+	stateAutorestarting = "autorestarting"
+	stateTerminating    = "terminating"
+	stateDead           = "dead"
+)
+
+// Kernel is the lasting identity of one kernel: its id, kernelspec, journal and clients. Its processes and
+// connections (incarnations) come and go below it.
+type Kernel struct {
+	// immutable
+	id      string
+	start   StartOptions
+	cfg     *Config
+	specs   *Specs
+	prov    Provisioner
+	metrics *metrics
+	log     *slog.Logger
+	journal *Journal
+	own     string        // the client session of the server's own requests to this kernel
+	order   uint64        // of its start among the manager's kernels
+	op      chan struct{} // holds one token: whoever takes it may start and end processes
+	stop    chan struct{} // closed when the kernel is shut down
+	wg      sync.WaitGroup
+
+	mu        sync.Mutex // guards the rest
+	spec      Spec       // as of the last launch
+	state     string
+	reason    string
+	active    time.Time // last activity; its monotonic part measures idleness
+	clients   map[*client]struct{}
+	bySession map[string]*client
+	away      map[string]*away
+	open      openRequests
+	working   map[string]struct{} // msg_ids of the tracked requests that the kernel is busy with
+	inc       *incarnation        // the current one; nil while there is none
+	pending   []*Message          // what clients sent while no connection was ready
+	pendingB  int
+	deaths    int  // in a row
+	stillborn bool // no process of it ever ran
+	ended     bool // shut down
+}
+
+func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
+	k := &Kernel{
+		id: o.ID, start: o, cfg: &m.cfg, specs: m.specs, prov: m.prov, metrics: m.metrics,
+		log:     m.cfg.Logger.With("kernel_id", o.ID),
+		journal: NewJournal(m.cfg.Journal),
+		own:     uuid.NewString(),
+		order:   order,
+		op:      make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		state:   stateStarting, active: time.Now(),
+		clients: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
+		working: make(map[string]struct{}),
+	}
+	k.op <- struct{}{}
+	return k
+}
+
+// Status describes k now.
+func (k *Kernel) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return Status{
+		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.active,
+		Connections: len(k.clients), Reason: k.reason,
+	}
+}
+
+const (
+	// maxPending and maxPendingBytes bound what clients may send before their kernel is ready.
+	maxPending      = 1000
+	maxPendingBytes = 64 << 20
+)
+
+// send takes a message from the client session from. It never blocks.
+func (k *Kernel) send(from string, m *Message) error {
+	if m.Channel == IOPub || m.Channel >= numChannels {
+		return fault.New(fault.Invalid, "clients cannot send on the %s channel", m.Channel)
+	}
+	k.mu.Lock()
+	switch {
+	case k.ended:
+		k.mu.Unlock()
+		return fault.New(fault.Gone, "the kernel has ended")
+	case k.state == stateDead:
+		k.open.add(m, from)
+		end := k.endOpen("the kernel is dead: " + k.reason)
+		k.mu.Unlock()
+		k.write(end)
+		return nil
+	}
+	k.open.add(m, from)
+	conn := k.readyConn()
+	if conn == nil {
+		err := k.hold(m)
+		k.mu.Unlock()
+		return err
+	}
+	k.mu.Unlock()
+	err := conn.Send(m)
+	if err == nil {
+		k.metrics.sent(m)
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if fault.KindOf(err) == fault.Gone { // the connection has just broken: its successor will send it
+		return k.hold(m)
+	}
+	k.forget(m)
+	return err
+}
+
+// hold keeps m until a connection is ready. mu is held.
+func (k *Kernel) hold(m *Message) error {
+	if len(k.pending) >= maxPending || k.pendingB+m.Size() > maxPendingBytes {
+		k.forget(m)
+		return fault.New(fault.Busy, "the kernel is not ready, and too many messages wait for it")
+	}
+	k.pending = append(k.pending, m)
+	k.pendingB += m.Size()
+	return nil
+}
+
+func (k *Kernel) forget(m *Message) {
+	if r := k.open.byID[m.Header.MsgID]; r != nil {
+		k.open.remove(r)
+	}
+}
+
+// readyConn is the connection that takes messages now, or nil. mu is held.
+func (k *Kernel) readyConn() *Conn {
+	if k.inc != nil && k.inc.ready {
+		return k.inc.conn
+	}
+	return nil
+}
+
+// ending is what the server says in a kernel's place to end one request.
+type ending struct {
+	to   string
+	msgs []*Message
+}
+
+// endOpen ends every request under way and forgets what still waits; the caller writes the endings down once
+// it holds no lock. mu is held.
+func (k *Kernel) endOpen(why string) []ending {
+	var list []ending
+	for _, r := range k.open.take() {
+		list = append(list, ending{r.to, r.endings(k.own, deadKernelError, why)})
+	}
+	k.pending, k.pendingB = nil, 0
+	clear(k.working)
+	return list
+}
+
+// deadKernelError is the ename of the errors that the server reports in the place of a kernel that died.
+const deadKernelError = "DeadKernelError"
+
+// write puts endings into the journal: replies for whom they are for, iopub for all.
+func (k *Kernel) write(list []ending) {
+	for _, e := range list {
+		for _, m := range e.msgs {
+			if m.Channel == IOPub {
+				k.journal.Append("", m)
+			} else {
+				k.journal.Append(e.to, m)
+			}
+		}
+	}
+}
+
+// say tells all clients the kernel's state, as a status message without a parent.
+func (k *Kernel) say(state string) {
+	k.journal.Append("", status(k.own, state, nil))
+}

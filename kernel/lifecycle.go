@@ -1,0 +1,194 @@
+package kernel
+
+import (
+	"context"
+	"time"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// acquire takes the right to start and end k's processes, waiting for whoever has it.
+func (k *Kernel) acquire(ctx context.Context) error {
+	select {
+	case <-k.op:
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(fault.Timeout, context.Cause(ctx), "the kernel is still being started or ended")
+	}
+}
+
+func (k *Kernel) release() { k.op <- struct{}{} }
+
+// begin launches the first process. Where that is impossible the kernel exists as a dead one if the
+// configuration says so, and not at all otherwise.
+func (k *Kernel) begin(ctx context.Context) error {
+	if err := k.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.release()
+	err := k.launch(ctx)
+	if err == nil || !k.cfg.PendingKernels || fault.KindOf(err) != fault.Unstartable {
+		return err
+	}
+	k.mu.Lock()
+	k.state, k.reason, k.stillborn, k.spec.Name = stateDead, fault.Message(err), true, k.start.Spec
+	k.mu.Unlock()
+	return nil
+}
+
+// cullable says by which rule the kernel is to be culled now, or "".
+func (k *Kernel) cullable(now time.Time) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	idle := now.Sub(k.active)
+	switch {
+	case k.ended || idle <= k.cfg.CullIdleTimeout:
+		return ""
+	case k.state == stateBusy && !k.cfg.CullBusy:
+		return ""
+	case len(k.clients) > 0 && !k.cfg.CullConnected:
+		return ""
+	}
+	return "the kernel was idle for " + idle.Round(time.Second).String() + " and was culled: the limit is " +
+		k.cfg.CullIdleTimeout.String()
+}
+
+// killNow ends the process at once, whatever it was asked before.
+func (k *Kernel) killNow() {
+	k.mu.Lock()
+	inc := k.inc
+	k.mu.Unlock()
+	if inc != nil {
+		_ = inc.proc.Kill()
+	}
+}
+
+// interrupt asks the kernel to stop what it does, as its kernelspec wants to be asked.
+func (k *Kernel) interrupt() error {
+	k.mu.Lock()
+	inc, conn, mode, state := k.inc, k.readyConn(), k.spec.InterruptMode, k.state
+	k.mu.Unlock()
+	if inc == nil {
+		return fault.New(fault.Conflict, "the kernel is %s: there is nothing to interrupt", state)
+	}
+	if conn == nil { // nothing runs yet, and a signal would end a process that has no handler so far
+		return nil
+	}
+	if mode != "message" {
+		return inc.proc.Interrupt()
+	}
+	return conn.Send(compose(Control, k.own, "interrupt_request", nil, struct{}{}))
+}
+
+// restart replaces the kernel's process. Clients and journal stay; what runs or waits is ended.
+func (k *Kernel) restart(ctx context.Context) error {
+	if err := k.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.release()
+	k.mu.Lock()
+	if k.ended {
+		k.mu.Unlock()
+		return fault.New(fault.NotFound, "the kernel has ended")
+	}
+	k.state, k.reason = stateRestarting, ""
+	inc := k.inc
+	k.mu.Unlock()
+	// From here on a client that goes away must not leave the kernel without a process.
+	ctx = context.WithoutCancel(ctx)
+	if inc != nil {
+		k.stopProcess(inc, true)
+	}
+	k.mu.Lock()
+	end := k.endOpen("the kernel was restarted")
+	k.deaths = 0
+	k.mu.Unlock()
+	k.write(end)
+	k.say(stateRestarting)
+	k.metrics.restarted()
+	if err := k.launch(ctx); err != nil {
+		k.fail("the kernel could not be started again: " + fault.Message(err))
+		return err
+	}
+	return nil
+}
+
+// shutdown ends the kernel for good: process tree, connection, files, goroutines.
+func (k *Kernel) shutdown(ctx context.Context, why string) error {
+	if err := k.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.release()
+	k.mu.Lock()
+	if k.ended {
+		k.mu.Unlock()
+		return fault.New(fault.NotFound, "the kernel has ended")
+	}
+	k.ended, k.state = true, stateTerminating
+	inc := k.inc
+	k.mu.Unlock()
+	close(k.stop)
+	if inc != nil {
+		k.stopProcess(inc, false)
+	}
+	k.mu.Lock()
+	end := k.endOpen(why)
+	k.state, k.reason = stateDead, why
+	var gone []*cursor
+	for _, a := range k.away {
+		gone = append(gone, a.cur)
+	}
+	k.away = nil
+	k.mu.Unlock()
+	k.write(end)
+	k.say(stateDead)
+	k.journal.End(fault.New(fault.Gone, "%s", why))
+	for _, c := range gone {
+		k.journal.close(c)
+	}
+	k.wg.Wait()
+	k.log.Info("kernel ended", "reason", why)
+	return nil
+}
+
+// stopProcess ends inc: asked on control, then by SIGTERM, then by SIGKILL, each after its share of
+// ShutdownWait. It returns when inc is gone.
+func (k *Kernel) stopProcess(inc *incarnation, restart bool) {
+	k.mu.Lock()
+	inc.expected = true
+	conn := k.readyConn()
+	inc.ready = false // what clients send from now on is for the next process
+	k.mu.Unlock()
+	wait := k.cfg.ShutdownWait
+	asked := conn != nil && wait > 0 &&
+		conn.Send(compose(Control, k.own, "shutdown_request", nil, map[string]bool{"restart": restart})) == nil
+	if asked && within(inc.proc.Done(), wait) {
+		<-inc.gone
+		return
+	}
+	if err := inc.proc.Terminate(); err != nil {
+		k.log.Debug("cannot signal a kernel", "err", err)
+	}
+	if !within(inc.proc.Done(), max(wait/2, minTermWait)) {
+		k.log.Warn("kernel did not end when told to and is killed", "waited", wait)
+		if err := inc.proc.Kill(); err != nil {
+			k.log.Error("cannot kill a kernel", "err", err)
+		}
+	}
+	<-inc.gone
+}
+
+// minTermWait is what SIGTERM gets even where the configuration leaves no time: enough to remove a file.
+const minTermWait = 100 * time.Millisecond
+
+// within reports whether done was closed in d.
+func within(done <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}

@@ -1,0 +1,255 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"maps"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// Manager runs kernels in this process. It implements Host.
+type Manager struct {
+	// immutable
+	cfg     Config
+	specs   *Specs
+	prov    Provisioner
+	metrics *metrics
+	wg      sync.WaitGroup // the culler's shutdowns
+
+	mu      sync.Mutex // guards the rest
+	kernels map[string]*Kernel
+	started uint64
+	closed  bool
+}
+
+// NewManager makes a Manager without kernels. Its metrics are registered with reg; nil keeps them to itself.
+func NewManager(cfg Config, specs *Specs, prov Provisioner, reg prometheus.Registerer) *Manager {
+	m := &Manager{cfg: cfg.withDefaults(), specs: specs, prov: prov, kernels: make(map[string]*Kernel)}
+	m.metrics = newMetrics(reg, m)
+	return m
+}
+
+// idPattern is what a client may choose as a kernel's id: it becomes part of paths and URLs.
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+// Start implements Host.
+func (m *Manager) Start(ctx context.Context, o StartOptions) (Status, error) {
+	if o.ID == "" {
+		o.ID = uuid.NewString()
+	}
+	if !idPattern.MatchString(o.ID) {
+		return Status{}, fault.New(fault.Invalid, "a kernel's id is 1 to 64 letters, digits, - and _")
+	}
+	k, err := m.add(o)
+	if err != nil {
+		return Status{}, err
+	}
+	if err := k.begin(ctx); err != nil {
+		m.remove(k)
+		return Status{}, err
+	}
+	m.metrics.started.Inc()
+	return k.Status(), nil
+}
+
+// add reserves the id.
+func (m *Manager) add(o StartOptions) (*Kernel, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return nil, fault.New(fault.Busy, "the server is stopping")
+	case m.kernels[o.ID] != nil:
+		return nil, fault.New(fault.Conflict, "a kernel with id %s runs already", o.ID)
+	case m.cfg.MaxKernels > 0 && len(m.kernels) >= m.cfg.MaxKernels:
+		return nil, fault.New(fault.Busy, "%d kernels run already, which is the limit", len(m.kernels))
+	}
+	m.started++
+	k := newKernel(m, o, m.started)
+	m.kernels[o.ID] = k
+	return k, nil
+}
+
+func (m *Manager) remove(k *Kernel) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kernels[k.id] == k {
+		delete(m.kernels, k.id)
+	}
+}
+
+// kernel finds a kernel by its id.
+func (m *Manager) kernel(id string) (*Kernel, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.kernels[id]; k != nil {
+		return k, nil
+	}
+	return nil, fault.New(fault.NotFound, "Kernel does not exist: %s", printable(id))
+}
+
+// printable bounds and cleans what a client sent before it is shown.
+func printable(s string) string {
+	if idPattern.MatchString(s) {
+		return s
+	}
+	return "(not a kernel id)"
+}
+
+// Get implements Host.
+func (m *Manager) Get(id string) (Status, error) {
+	k, err := m.kernel(id)
+	if err != nil {
+		return Status{}, err
+	}
+	return k.Status(), nil
+}
+
+// List implements Host.
+func (m *Manager) List() []Status {
+	all := m.all()
+	list := make([]Status, len(all))
+	for i, k := range all {
+		list[i] = k.Status()
+	}
+	return list
+}
+
+// all lists the kernels by their start.
+func (m *Manager) all() []*Kernel {
+	m.mu.Lock()
+	list := slices.Collect(maps.Values(m.kernels))
+	m.mu.Unlock()
+	slices.SortFunc(list, func(a, b *Kernel) int { return cmp.Compare(a.order, b.order) })
+	return list
+}
+
+// Interrupt implements Host.
+func (m *Manager) Interrupt(_ context.Context, id string) error {
+	k, err := m.kernel(id)
+	if err != nil {
+		return err
+	}
+	return k.interrupt()
+}
+
+// Restart implements Host.
+func (m *Manager) Restart(ctx context.Context, id string) error {
+	k, err := m.kernel(id)
+	if err != nil {
+		return err
+	}
+	return k.restart(ctx)
+}
+
+// Shutdown implements Host.
+func (m *Manager) Shutdown(ctx context.Context, id string) error {
+	return m.shutdown(ctx, id, "the kernel was shut down")
+}
+
+func (m *Manager) shutdown(ctx context.Context, id, why string) error {
+	k, err := m.kernel(id)
+	if err != nil {
+		return err
+	}
+	if err := k.shutdown(ctx, why); err != nil {
+		return err
+	}
+	m.remove(k)
+	return nil
+}
+
+// Attach implements Host.
+func (m *Manager) Attach(id string, o AttachOptions) (Client, error) {
+	k, err := m.kernel(id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := k.attach(o)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Execute implements Host.
+func (m *Manager) Execute(ctx context.Context, id string, req ExecuteRequest) iter.Seq2[Entry, error] {
+	k, err := m.kernel(id)
+	if err != nil {
+		return func(yield func(Entry, error) bool) { yield(Entry{}, err) }
+	}
+	return k.execute(ctx, req)
+}
+
+// Run culls idle kernels until ctx ends, and then waits for the shutdowns it began.
+func (m *Manager) Run(ctx context.Context) {
+	defer m.wg.Wait()
+	if m.cfg.CullIdleTimeout <= 0 {
+		<-ctx.Done()
+		return
+	}
+	tick := time.NewTicker(m.cfg.CullInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.cull(time.Now())
+		}
+	}
+}
+
+// cull shuts down the kernels that are idle too long.
+func (m *Manager) cull(now time.Time) {
+	for _, k := range m.all() {
+		why := k.cullable(now)
+		if why == "" {
+			continue
+		}
+		m.cfg.Logger.Info("kernel is culled", "kernel_id", k.id, "reason", why)
+		m.metrics.culled.Inc()
+		m.wg.Go(func() {
+			if err := m.shutdown(context.Background(), k.id, why); err != nil && fault.KindOf(err) != fault.NotFound {
+				m.cfg.Logger.Error("cannot cull a kernel", "kernel_id", k.id, "err", err)
+			}
+		})
+	}
+}
+
+// Close shuts every kernel down, in parallel, and takes no new ones. It returns when all are gone, or with an
+// error when ctx ends before that.
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for _, k := range m.all() {
+		wg.Go(func() {
+			if err := m.shutdown(ctx, k.id, "the server was stopped"); err != nil && fault.KindOf(err) != fault.NotFound {
+				m.cfg.Logger.Error("cannot shut a kernel down", "kernel_id", k.id, "err", err)
+			}
+		})
+	}
+	go func() { wg.Wait(); m.wg.Wait(); close(done) }() // ends with the shutdowns, which are bounded
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		for _, k := range m.all() {
+			k.killNow()
+		}
+		<-done
+		return fault.Wrap(fault.Timeout, context.Cause(ctx), "kernels had to be killed")
+	}
+}

@@ -1,0 +1,72 @@
+package kernel
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the kernels' numbers for Prometheus. Labels come from fixed sets.
+type metrics struct {
+	in, out, dropped           [numChannels]prometheus.Counter
+	started, culled, restarts  prometheus.Counter
+	deaths, restartsAfterDeath prometheus.Counter
+	beatsMissing               prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	perChannel := func(name, help string) (list [numChannels]prometheus.Counter) {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"channel"})
+		reg.MustRegister(v)
+		for ch := range numChannels {
+			list[ch] = v.WithLabelValues(ch.String())
+		}
+		return list
+	}
+	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_kernels_running_count", Help: "Kernels that exist, dead ones included."},
+		func() float64 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return float64(len(m.kernels))
+		}))
+	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_journals_kept_bytes", Help: "Message bytes that all journals hold in memory."},
+		func() float64 {
+			total := int64(0)
+			for _, k := range m.all() {
+				total += k.journal.Bytes()
+			}
+			return float64(total)
+		}))
+	return &metrics{
+		in:                 perChannel("nbserv_kernel_messages_received_total", "Messages received from kernels."),
+		out:                perChannel("nbserv_kernel_messages_sent_total", "Messages queued for kernels."),
+		dropped:            perChannel("nbserv_kernel_messages_rejected_total", "Messages from kernels that were malformed, wrongly signed or replayed."),
+		started:            counter("nbserv_kernels_started_total", "Kernels started on request."),
+		culled:             counter("nbserv_kernels_culled_total", "Idle kernels shut down."),
+		restarts:           counter("nbserv_kernels_restarted_total", "Kernels restarted on request."),
+		deaths:             counter("nbserv_kernels_died_total", "Kernels that ended unasked and stayed dead."),
+		restartsAfterDeath: counter("nbserv_kernels_autorestarted_total", "Kernels started again after a death."),
+		beatsMissing:       counter("nbserv_kernel_heartbeats_missing_total", "Times that a kernel's heartbeat went missing."),
+	}
+}
+
+func (m *metrics) received(msg *Message) { m.in[msg.Channel].Inc() }
+func (m *metrics) sent(msg *Message)     { m.out[msg.Channel].Inc() }
+func (m *metrics) rejected(ch Channel)   { m.dropped[ch].Inc() }
+func (m *metrics) missedBeat()           { m.beatsMissing.Inc() }
+func (m *metrics) restarted()            { m.restarts.Inc() }
+
+// died counts a death, after which the kernel is started again or not.
+func (m *metrics) died(again bool) {
+	if again {
+		m.restartsAfterDeath.Inc()
+		return
+	}
+	m.deaths.Inc()
+}
