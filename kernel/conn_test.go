@@ -67,7 +67,7 @@ func request(t testing.TB, ch kernel.Channel, session, kind string, content any)
 }
 
 func code(t testing.TB, session, text string) *kernel.Message {
-	return request(t, kernel.Shell, session, "execute_request", map[string]any{"code": text, "silent": false})
+	return request(t, kernel.Shell, session, "execute_request", map[string]any{"code": text, "silent": false, "allow_stdin": true})
 }
 
 // execute sends code and waits for its reply.
