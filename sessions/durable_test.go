@@ -129,7 +129,7 @@ func TestADamagedDatabaseStillStarts_P16(t *testing.T) {
 	require.NoError(t, db.Close())
 	sound, err := os.ReadFile(path)
 	require.NoError(t, err)
-	for at := 0; at < len(sound); at += 97 {
+	for at := 0; at < len(sound); at += 331 {
 		bad := append([]byte{}, sound...)
 		bad[at] ^= 0xff
 		path := filepath.Join(t.TempDir(), "state.db")

@@ -26,6 +26,7 @@ type fakeHost struct {
 	mu       sync.Mutex
 	kernels  map[string]*kernel.Status
 	order    []string
+	made     int // ids
 	starts   []kernel.StartOptions // those that succeeded
 	executed []string
 	down     error // what Get says instead of an answer
@@ -36,7 +37,8 @@ func newFakeHost() *fakeHost { return &fakeHost{kernels: map[string]*kernel.Stat
 func (h *fakeHost) Start(ctx context.Context, o kernel.StartOptions) (kernel.Status, error) {
 	h.mu.Lock()
 	if o.ID == "" {
-		o.ID = fmt.Sprintf("k%d-0000-4000-8000-000000000000", len(h.starts)+len(h.order)+1)
+		h.made++
+		o.ID = fmt.Sprintf("k%07d-0000-4000-8000-000000000000", h.made)
 	}
 	if h.kernels[o.ID] != nil {
 		h.mu.Unlock()
