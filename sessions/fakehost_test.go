@@ -26,7 +26,7 @@ type fakeHost struct {
 	mu       sync.Mutex
 	kernels  map[string]*kernel.Status
 	order    []string
-	made     int // ids
+	made     int                   // ids
 	starts   []kernel.StartOptions // those that succeeded
 	executed []string
 	down     error // what Get says instead of an answer
