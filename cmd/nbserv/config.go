@@ -65,8 +65,9 @@ type Config struct {
 	LogLevel  string
 	LogFormat string
 
-	env   environment
-	given map[string]bool // names of options that flag, variable or file set
+	env    environment
+	given  map[string]bool // names of options that flag, variable or file set
+	limits limits
 }
 
 func defaultConfig(env environment) Config {
@@ -88,6 +89,7 @@ func defaultConfig(env environment) Config {
 		LogLevel:           "info",
 		LogFormat:          "text",
 		env:                env,
+		limits:             defaultLimits(),
 	}
 }
 

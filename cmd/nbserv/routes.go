@@ -43,7 +43,7 @@ func (s *server) router() *mux.Router {
 
 // handler is everything between a connection and the route table.
 func (s *server) handler() http.Handler {
-	return underBase(s.cfg.BaseURL, s.router(), http.HandlerFunc(s.outside))
+	return cutSlow(s.cfg.limits, underBase(s.cfg.BaseURL, s.router(), http.HandlerFunc(s.outside)))
 }
 
 // static serves a few bytes that never change while this process lives.

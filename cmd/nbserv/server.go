@@ -14,12 +14,8 @@ import (
 	"github.com/nbserv/nbserv/internal/configsection"
 )
 
-// Limits on clients that do not get on (S10).
-const (
-	readHeaderTimeout = 10 * time.Second  // a request line and its headers: well over any real client's need
-	idleTimeout       = 120 * time.Second // a kept-alive connection without a request
-	maxHeaderBytes    = 64 << 10          // a browser's cookies are a few KB
-)
+// maxHeaderBytes bounds a request line and its headers: a browser's cookies are a few KB.
+const maxHeaderBytes = 64 << 10
 
 // server is the rooms, wired together, behind one HTTP server.
 type server struct {
@@ -47,8 +43,8 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: cfg.limits.readHeader,
+		IdleTimeout:       cfg.limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          newHTTPLog(log),
 	}
