@@ -54,6 +54,7 @@ func cutSlow(l limits, next http.Handler) http.Handler {
 		pw.due(0)
 		if r.Body == pb && !pb.ended {
 			_ = c.SetReadDeadline(time.Now().Add(l.grace))
+			_ = c.SetWriteDeadline(time.Now().Add(2 * l.grace)) // it reads before it writes
 		}
 	})
 }
@@ -74,11 +75,11 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
 	b.waited += time.Since(start)
+	b.ended = err != nil
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fault.Wrap(fault.Invalid, err, "the body came too slowly")
 	case err != nil:
-		b.ended = true
 		// net/http now watches the connection for its end: a deadline would look like one.
 		_ = b.control.SetReadDeadline(time.Time{})
 	}

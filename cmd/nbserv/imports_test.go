@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/nbserv/nbserv/"
+
+// arrows are the only ways dependencies may point: from a room to those it may import. A room may always import
+// its own sub-packages. internal/fault is everybody's, internal/httpx everybody's but fault's. A new arrow is a
+// line here, for a reviewer to see.
+var arrows = map[string][]string{
+	"cmd/nbserv":               {"*"},
+	"adapters/codeinterpreter": {"adapters", "sessions", "kernel"},
+	"adapters/rserver":         {"adapters", "sessions", "kernel"},
+	"adapters/imagestore":      {"contents"},
+	"adapters":                 {"sessions", "kernel"},
+	"sessions":                 {"kernel", "internal/store"},
+	"ws":                       {"kernel"},
+	"kernel/kerneltest":        {"kernel"},
+	"kernel":                   {},
+	"contents":                 {},
+	"internal/auth":            {},
+	"internal/configsection":   {},
+	"internal/httpx":           {},
+	"internal/fault":           {},
+	"internal/store":           {},
+	"e2e":                      {},
+	"e2e/synthkernel":          {"kernel", "kernel/kerneltest"},
+}
+
+// outsiders are the dependencies that only some rooms may know.
+var outsiders = map[string][]string{
+	"github.com/go-zeromq/zmq4":                {"kernel", "kernel/kerneltest"},
+	"github.com/gorilla/websocket":             {"ws"},
+	"modernc.org/sqlite":                       {"internal/store"},
+	"github.com/spf13/cobra":                   {"cmd/nbserv"},
+	"github.com/spf13/pflag":                   {"cmd/nbserv"},
+	"github.com/prometheus/client_golang":      {"cmd/nbserv", "ws", "kernel", "sessions", "contents", "internal/auth", "internal/httpx"},
+	"golang.org/x/crypto":                      {"internal/auth"},
+	"github.com/stretchr/testify":              {"sessions/storetest"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"contents"},
+	"github.com/gabriel-vasile/mimetype":       {"contents"},
+	"go.yaml.in/yaml/v3":                       {"cmd/nbserv"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "../../...").Output()
+	require.NoError(t, err)
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+}
+
+// roomOf is the longest room that holds pkg, which has no module in front.
+func roomOf(pkg string) (room string) {
+	for r := range arrows {
+		if (pkg == r || strings.HasPrefix(pkg, r+"/")) && len(r) > len(room) {
+			room = r
+		}
+	}
+	return room
+}
+
+func TestArrows(t *testing.T) {
+	all := packages(t)
+	require.NotEmpty(t, all)
+	for _, p := range all {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		room := roomOf(pkg)
+		if !strings.HasPrefix(pkg, "scripts/") {
+			require.NotEmpty(t, room, "%s is in no room of this table", pkg)
+		}
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, module); ours {
+				require.True(t, mayImport(room, roomOf(to)), "%s must not import %s", pkg, to)
+			}
+			for outsider, rooms := range outsiders {
+				if imp == outsider || strings.HasPrefix(imp, outsider+"/") {
+					require.True(t, slices.Contains(rooms, room) || slices.Contains(rooms, pkg), "%s must not import %s", pkg, imp)
+				}
+			}
+		}
+	}
+}
+
+func mayImport(from, to string) bool {
+	switch {
+	case slices.Contains(arrows[from], to), from == to, to == "internal/fault", to == "internal/httpx" && from != "internal/fault":
+		return true
+	}
+	return slices.Contains(arrows[from], "*") && to != "kernel/kerneltest" // which is for tests only
+}
