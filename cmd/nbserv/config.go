@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/nbserv/nbserv/internal/auth"
 )
 
 // Config is everything that can be set, by flag, variable or file. The options table binds each field.
@@ -31,18 +34,8 @@ type Config struct {
 	StopTimeout    time.Duration // how long a graceful stop may take; P15
 	MetricsAuth    bool          // /metrics asks for credentials
 
-	// Authentication
-	Token             string // empty with a set flag: no token is accepted
-	Password          string // argon2id hash in PHC form, or with Jupyter's "argon2:" in front
-	NoAuth            bool   // serve a public address without authentication
-	AllowOrigin       string // one origin, or "*"
-	AllowOriginPat    string // regular expression that must match a whole origin
-	AllowCredentials  bool   // cross-origin requests may carry cookies
-	AllowRemoteAccess bool   // any Host header is accepted
-	LocalHostnames    []string
-	AllowPassChange   bool
-	CookieName        string
-	DisableXSRF       bool
+	Auth   auth.Config
+	NoAuth bool // serve a public address without authentication
 
 	// Kernels
 	DefaultKernel      string
@@ -65,6 +58,8 @@ type Config struct {
 	LogLevel  string
 	LogFormat string
 
+	trusted []netip.Prefix // TrustedProxies, parsed
+
 	env    environment
 	given  map[string]bool // names of options that flag, variable or file set
 	limits limits
@@ -79,7 +74,7 @@ func defaultConfig(env environment) Config {
 		MaxBodyBytes:       512 << 20, // jupyter_server's own default
 		StopTimeout:        10 * time.Second,
 		MetricsAuth:        true,
-		AllowPassChange:    true,
+		Auth:               auth.Config{AllowPasswordChange: true},
 		DefaultKernel:      "python3",
 		KernelInfoTimeout:  60 * time.Second,
 		KernelShutdownWait: 5 * time.Second,
@@ -127,20 +122,38 @@ func (c *Config) resolve() error {
 	if c.RootDir, err = filepath.Abs(c.RootDir); err != nil {
 		return fmt.Errorf("--root-dir: %w", err)
 	}
-	if c.StateDir == "" {
-		c.StateDir = filepath.Join(c.env.stateHome(), "nbserv")
-	}
-	if c.StateDir, err = filepath.Abs(c.StateDir); err != nil {
-		return fmt.Errorf("--state-dir: %w", err)
-	}
-	if !c.given["token"] && c.Password == "" {
+	if !c.given["token"] && c.Auth.PasswordHash == "" {
 		// Jupyter's own variable, known from its container images.
-		if c.Token = c.env.vars["JUPYTER_TOKEN"]; c.Token == "" {
-			c.Token = newToken()
+		if c.Auth.Token = c.env.vars["JUPYTER_TOKEN"]; c.Auth.Token == "" {
+			c.Auth.Token = newToken()
 		}
 	}
-	c.BaseURL, err = normaliseBaseURL(c.BaseURL)
+	if c.BaseURL, err = normaliseBaseURL(c.BaseURL); err != nil {
+		return err
+	}
+	c.Auth.BaseURL = c.BaseURL
+	c.Auth.PublicMetrics = !c.MetricsAuth
+	// Who listens to the network is meant to be reached by names that only the network knows.
+	c.Auth.AllowRemoteAccess = c.Auth.AllowRemoteAccess || !c.loopback()
+	c.trusted, err = parseNetworks(c.TrustedProxies)
 	return err
+}
+
+// parseNetworks reads addresses and CIDR networks.
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, t := range texts {
+		if addr, err := netip.ParseAddr(t); err == nil {
+			all = append(all, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(t)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxies: %q is neither an address nor a network such as 10.0.0.0/8", t)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 // newToken makes a token that cannot be guessed: 192 bits.
@@ -168,7 +181,7 @@ func normaliseBaseURL(base string) (string, error) {
 }
 
 // noAuth tells whether anybody is let in.
-func (c *Config) noAuth() bool { return c.Token == "" && c.Password == "" }
+func (c *Config) noAuth() bool { return c.Auth.Token == "" && c.Auth.PasswordHash == "" }
 
 func (c *Config) loopback() bool {
 	if c.IP == "localhost" {
@@ -202,5 +215,5 @@ func (c *Config) validate() error {
 	if fi, err := os.Stat(c.RootDir); err != nil || !fi.IsDir() {
 		return fmt.Errorf("--root-dir: %s is not a folder", c.RootDir)
 	}
-	return nil
+	return c.Auth.Validate()
 }

@@ -78,7 +78,7 @@ func TestJupyterTraits(t *testing.T) {
 	}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"the setting ServerApp.trust_me is not known and has no effect"}, notes)
-	require.Equal(t, "https://a.example", c.AllowOrigin)
+	require.Equal(t, "https://a.example", c.Auth.AllowOrigin)
 	require.Equal(t, 90*time.Second, c.CullIdleTimeout, "inside ServerApp is more specific")
 	require.Equal(t, 500*time.Millisecond, c.CullInterval)
 	require.True(t, c.CullConnected)
@@ -88,10 +88,10 @@ func TestJupyterTraits(t *testing.T) {
 	require.Equal(t, []string{"ir", "bash"}, c.AllowedKernels)
 	require.True(t, c.AllowHidden)
 	require.False(t, c.DeleteToTrash)
-	require.Empty(t, c.Token)
+	require.Empty(t, c.Auth.Token)
 	require.True(t, c.noAuth())
-	require.Equal(t, "who", c.CookieName)
-	require.False(t, c.AllowPassChange)
+	require.Equal(t, "who", c.Auth.CookieName)
+	require.False(t, c.Auth.AllowPasswordChange)
 }
 
 // Every setting that the peer's own tests use is one of ours.
@@ -143,6 +143,10 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{[]string{"--base-url=//evil"}, nil, "", "--base-url"},
 		{[]string{`--base-url=/\evil`}, nil, "", "--base-url"},
 		{[]string{"--config=/does/not/exist.json"}, nil, "", "--config"},
+		{[]string{"--trusted-proxies=10.0.0.0/99"}, nil, "", "--trusted-proxies"},
+		{[]string{"--allow-origin=nothing"}, nil, "", "allow_origin"},
+		{[]string{"--allow-origin-pat=("}, nil, "", "allow_origin_pat"},
+		{[]string{"--password=secret"}, nil, "", "password"},
 		{[]string{"--cull-interval=0"}, nil, "", "--cull-interval"},
 	} {
 		_, _, err := configured(t, c.args, c.vars, c.file)
@@ -187,14 +191,14 @@ func TestTokenByDefault(t *testing.T) {
 	require.NoError(t, err)
 	b, _, err := configured(t, nil, nil, "")
 	require.NoError(t, err)
-	require.Len(t, a.Token, 48)
-	require.NotEqual(t, a.Token, b.Token)
+	require.Len(t, a.Auth.Token, 48)
+	require.NotEqual(t, a.Auth.Token, b.Auth.Token)
 	j, _, err := configured(t, nil, map[string]string{"JUPYTER_TOKEN": "known"}, "")
 	require.NoError(t, err)
-	require.Equal(t, "known", j.Token)
+	require.Equal(t, "known", j.Auth.Token)
 	none, _, err := configured(t, []string{"--token="}, map[string]string{"JUPYTER_TOKEN": "known"}, "")
 	require.NoError(t, err)
-	require.Empty(t, none.Token)
+	require.Empty(t, none.Auth.Token)
 }
 
 func TestBaseURLHasOneSpelling(t *testing.T) {

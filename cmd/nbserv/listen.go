@@ -55,8 +55,8 @@ func urls(c *Config, addr net.Addr) []string {
 		}
 	}
 	query := ""
-	if c.Token != "" {
-		query = "?token=" + c.Token
+	if c.Auth.Token != "" {
+		query = "?token=" + c.Auth.Token
 	}
 	all := make([]string, len(hosts))
 	for i, h := range hosts {

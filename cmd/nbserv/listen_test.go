@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/internal/auth"
 )
 
 func TestTakenPortIsHandled(t *testing.T) {
@@ -49,7 +51,7 @@ func TestPrintedURLs(t *testing.T) {
 		cfg  Config
 		want []string
 	}{
-		{Config{IP: "localhost", BaseURL: "/", Token: "t"}, []string{"http://localhost:99/?token=t", "http://127.0.0.1:99/?token=t"}},
+		{Config{IP: "localhost", BaseURL: "/", Auth: auth.Config{Token: "t"}}, []string{"http://localhost:99/?token=t", "http://127.0.0.1:99/?token=t"}},
 		{Config{IP: "::1", BaseURL: "/"}, []string{"http://localhost:99/", "http://[::1]:99/"}},
 		{Config{IP: "0.0.0.0", BaseURL: "/a%40b/", CertFile: "c"}, []string{"https://" + name + ":99/a%40b/", "https://127.0.0.1:99/a%40b/"}},
 		{Config{IP: "192.0.2.7", BaseURL: "/"}, []string{"http://192.0.2.7:99/"}},

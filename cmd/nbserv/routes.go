@@ -35,15 +35,22 @@ func (s *server) router() *mux.Router {
 	for _, p := range []string{"/favicon.ico", "/static/favicon.ico", `/static/favicons/{name:[\w.-]+}`} {
 		r.Handle(p, static("image/svg+xml", favicon)).Methods(get...)
 	}
+	s.auth.Register(r)
 	s.config.Register(r)
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)
 	r.MethodNotAllowedHandler = notAllowed(r)
 	return r
 }
 
-// handler is everything between a connection and the route table.
+// handler is everything between a connection and the route table. What is outside the base URL exists for
+// nobody, so nobody is asked for credentials there.
 func (s *server) handler() http.Handler {
-	return cutSlow(s.cfg.limits, underBase(s.cfg.BaseURL, s.router(), http.HandlerFunc(s.outside)))
+	inside := s.auth.Wrap(s.router())
+	return cutSlow(s.cfg.limits, httpx.Chain(
+		underBase(s.cfg.BaseURL, httpx.SecurityHeaders(s.cfg.BaseURL)(inside), http.HandlerFunc(s.outside)),
+		httpx.AccessLog(httpx.LogConfig{Logger: s.log, TrustedProxies: s.cfg.trusted}),
+		httpx.Recover,
+	))
 }
 
 // static serves a few bytes that never change while this process lives.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
 )
 
@@ -22,7 +23,9 @@ type server struct {
 	cfg     Config // immutable
 	log     *slog.Logger
 	started time.Time
+	state   *stateDir
 	metrics *metrics
+	auth    *auth.Auth
 	config  *configsection.API
 
 	http *http.Server
@@ -38,8 +41,15 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		log:     log,
 		started: time.Now(),
 		metrics: newMetrics(version),
-		config:  &configsection.API{Store: configsection.New(filepath.Join(cfg.env.jupyterConfigDir(), "serverconfig"))},
 		stopped: make(chan struct{}, 1),
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if err := s.openRooms(); err != nil {
+		return nil, err
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -55,10 +65,28 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		}
 		s.http.TLSConfig = cert.config()
 	}
-	if s.ln, err = listen(context.Background(), &cfg); err != nil {
-		return nil, err
+	s.ln, err = listen(context.Background(), &cfg)
+	return s, err
+}
+
+// openRooms opens what the routes need.
+func (s *server) openRooms() (err error) {
+	if s.state, err = openStateDir(s.cfg.StateDir, s.cfg.env.stateHome(), s.cfg.RootDir); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
 	}
-	return s, nil
+	s.cfg.Auth.StateDir = s.state.path
+	if s.auth, err = auth.New(s.cfg.Auth, s.log); err != nil {
+		return err
+	}
+	s.config = &configsection.API{Store: configsection.New(filepath.Join(s.cfg.env.jupyterConfigDir(), "serverconfig"))}
+	return nil
+}
+
+// release closes what openRooms opened, in the opposite order.
+func (s *server) release() {
+	if s.state != nil {
+		_ = s.state.Close()
+	}
 }
 
 // announce tells people where the server is. The token stands here and in no log line.
@@ -71,7 +99,7 @@ func (s *server) announce(w io.Writer) {
 			fmt.Fprintf(w, " or %s\n", u)
 		}
 	}
-	if s.cfg.noAuth() {
+	if !s.auth.Enabled() {
 		fmt.Fprintln(w, "There is no authentication: whoever reaches this address can run code as you.")
 	}
 	fmt.Fprintln(w, "Stop with Control-C; it ends all kernels.")
@@ -114,7 +142,9 @@ func (s *server) serve() error {
 // close ends the server in the order that loses nothing: take nothing new, end the WebSockets, finish requests,
 // save sessions, end kernels. ctx bounds it all.
 func (s *server) close(ctx context.Context) error {
+	defer s.release()
 	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
 		_ = s.http.Close()
 	}
 	return nil

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// maxStateDirs bounds how many servers of one user may share a root folder without naming their state folders.
+const maxStateDirs = 100
+
+// stateDir is the folder for what must survive a restart, locked for this process: two servers writing the same
+// rows would undo each other's work.
+type stateDir struct {
+	path string
+	lock *os.File
+}
+
+// openStateDir opens chosen or, when it is "", the first free one of home's folders for root: a server that is
+// started again for the same root finds what it left.
+func openStateDir(chosen, home, root string) (*stateDir, error) {
+	if chosen != "" {
+		path, err := filepath.Abs(chosen)
+		if err != nil {
+			return nil, err
+		}
+		s, err := lockStateDir(path)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another server uses %s", path)
+		}
+		return s, err
+	}
+	sum := sha256.Sum256([]byte(root))
+	name := filepath.Base(root) + "-" + hex.EncodeToString(sum[:4])
+	for i := 1; i <= maxStateDirs; i++ {
+		path := filepath.Join(home, "nbserv", name)
+		if i > 1 {
+			path += "-" + strconv.Itoa(i)
+		}
+		s, err := lockStateDir(path)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("%d servers use the folders for %s", maxStateDirs, root)
+}
+
+// lockStateDir makes and locks the folder; EWOULDBLOCK says that another process has it.
+func lockStateDir(path string) (*stateDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &stateDir{path, f}, nil
+}
+
+// Close lets another server have the folder. The operating system does it too when the process ends.
+func (s *stateDir) Close() error { return s.lock.Close() }
