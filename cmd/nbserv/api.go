@@ -3,8 +3,12 @@ package main
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/gorilla/mux"
 
 	"github.com/nbserv/nbserv/internal/httpx"
 )
@@ -31,23 +35,51 @@ func (s *server) getStatus(w http.ResponseWriter, _ *http.Request) error {
 		LastActivity string `json:"last_activity"`
 		Started      string `json:"started"`
 	}
-	a := s.activity()
+	kernels, connections, last := s.work()
 	return httpx.WriteJSON(w, http.StatusOK, status{
-		Connections:  a.connections,
-		Kernels:      a.kernels,
-		LastActivity: a.last.UTC().Format(timeFormat),
+		Connections:  connections,
+		Kernels:      kernels,
+		LastActivity: last.UTC().Format(timeFormat),
 		Started:      s.started.UTC().Format(timeFormat),
 	})
 }
 
-// activity sums up the kernels.
-type activity struct {
-	connections, kernels int
-	last                 time.Time
+// work sums up what the kernels do, and when anybody last did anything.
+func (s *server) work() (kernels, connections int, last time.Time) {
+	all := s.kernels.List()
+	last = s.activity.last(s.started)
+	for _, k := range all {
+		connections += k.Connections
+		if k.LastActivity.After(last) {
+			last = k.LastActivity
+		}
+	}
+	return len(all), connections, last
 }
 
-func (s *server) activity() activity {
-	return activity{last: s.started}
+// activity is when a client last used the API. Polls of the server's own state do not count, and a client can say
+// that a request of its own does not.
+type activity struct {
+	nanos atomic.Int64 // since the server's start; 0 is never
+}
+
+// idleRoutes are asked by those who only look whether the server is used.
+var idleRoutes = []string{"/api", "/api/status", "/api/me", "/api/security/csp-report"}
+
+// note is a mux middleware that remembers the time of each request for the API.
+func (a *activity) note(started time.Time) mux.MiddlewareFunc {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if httpx.IsAPI(r.URL.Path) && !slices.Contains(idleRoutes, r.URL.Path) && !strings.Contains(r.URL.RawQuery, "no_track_activity") {
+				a.nanos.Store(int64(time.Since(started)))
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func (a *activity) last(started time.Time) time.Time {
+	return started.Add(time.Duration(a.nanos.Load()))
 }
 
 // cspReport is the part of a violation report that helps an operator. Its addresses are a page's: they are

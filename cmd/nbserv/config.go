@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nbserv/nbserv/internal/auth"
+	"github.com/nbserv/nbserv/kernel"
+	"github.com/nbserv/nbserv/ws"
 )
 
 // Config is everything that can be set, by flag, variable or file. The options table binds each field.
@@ -37,16 +40,10 @@ type Config struct {
 	Auth   auth.Config
 	NoAuth bool // serve a public address without authentication
 
-	// Kernels
-	DefaultKernel      string
-	AllowedKernels     []string // kernelspecs that may be used; empty: all
-	PendingKernels     bool
-	KernelInfoTimeout  time.Duration
-	KernelShutdownWait time.Duration
-	CullIdleTimeout    time.Duration // 0: never
-	CullInterval       time.Duration
-	CullConnected      bool
-	CullBusy           bool
+	Kernels        kernel.Config
+	DefaultKernel  string
+	AllowedKernels []string // kernelspecs that may be used; empty: all
+	WebSockets     ws.Config
 
 	// Contents
 	FollowSymlinks bool
@@ -67,24 +64,28 @@ type Config struct {
 
 func defaultConfig(env environment) Config {
 	return Config{
-		IP:                 "localhost",
-		Port:               8888,
-		PortRetries:        50,
-		BaseURL:            "/",
-		MaxBodyBytes:       512 << 20, // jupyter_server's own default
-		StopTimeout:        10 * time.Second,
-		MetricsAuth:        true,
-		Auth:               auth.Config{AllowPasswordChange: true},
-		DefaultKernel:      "python3",
-		KernelInfoTimeout:  60 * time.Second,
-		KernelShutdownWait: 5 * time.Second,
-		CullInterval:       5 * time.Minute,
-		FollowSymlinks:     true,
-		DeleteToTrash:      true,
-		LogLevel:           "info",
-		LogFormat:          "text",
-		env:                env,
-		limits:             defaultLimits(),
+		IP:           "localhost",
+		Port:         8888,
+		PortRetries:  50,
+		BaseURL:      "/",
+		MaxBodyBytes: 512 << 20, // jupyter_server's own default
+		StopTimeout:  10 * time.Second,
+		MetricsAuth:  true,
+		Auth:         auth.Config{AllowPasswordChange: true},
+		Kernels: kernel.Config{
+			StartTimeout: time.Minute,
+			ShutdownWait: 5 * time.Second,
+			CullInterval: 5 * time.Minute,
+			DetachedTTL:  time.Hour,
+		},
+		DefaultKernel:  "python3",
+		WebSockets:     ws.DefaultConfig(),
+		FollowSymlinks: true,
+		DeleteToTrash:  true,
+		LogLevel:       "info",
+		LogFormat:      "text",
+		env:            env,
+		limits:         defaultLimits(),
 	}
 }
 
@@ -131,6 +132,7 @@ func (c *Config) resolve() error {
 	if c.BaseURL, err = normaliseBaseURL(c.BaseURL); err != nil {
 		return err
 	}
+	c.Kernels.RootDir = c.RootDir
 	c.Auth.BaseURL = c.BaseURL
 	c.Auth.PublicMetrics = !c.MetricsAuth
 	// Who listens to the network is meant to be reached by names that only the network knows.
@@ -206,8 +208,6 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--max-body-bytes: %d is not positive", c.MaxBodyBytes)
 	case c.StopTimeout <= 0:
 		return fmt.Errorf("--stop-timeout: %v is not positive", c.StopTimeout)
-	case c.CullIdleTimeout < 0 || c.CullInterval <= 0:
-		return fmt.Errorf("--cull-idle-timeout must not be negative, --cull-interval must be positive")
 	case c.noAuth() && !c.loopback() && !c.NoAuth:
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
@@ -215,5 +215,5 @@ func (c *Config) validate() error {
 	if fi, err := os.Stat(c.RootDir); err != nil || !fi.IsDir() {
 		return fmt.Errorf("--root-dir: %s is not a folder", c.RootDir)
 	}
-	return c.Auth.Validate()
+	return cmp.Or(c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate())
 }

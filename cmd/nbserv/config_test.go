@@ -79,12 +79,12 @@ func TestJupyterTraits(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"the setting ServerApp.trust_me is not known and has no effect"}, notes)
 	require.Equal(t, "https://a.example", c.Auth.AllowOrigin)
-	require.Equal(t, 90*time.Second, c.CullIdleTimeout, "inside ServerApp is more specific")
-	require.Equal(t, 500*time.Millisecond, c.CullInterval)
-	require.True(t, c.CullConnected)
+	require.Equal(t, 90*time.Second, c.Kernels.CullIdleTimeout, "inside ServerApp is more specific")
+	require.Equal(t, 500*time.Millisecond, c.Kernels.CullInterval)
+	require.True(t, c.Kernels.CullConnected)
 	require.Equal(t, "ir", c.DefaultKernel)
-	require.True(t, c.PendingKernels)
-	require.Equal(t, 2500*time.Millisecond, c.KernelShutdownWait)
+	require.True(t, c.Kernels.PendingKernels)
+	require.Equal(t, 2500*time.Millisecond, c.Kernels.ShutdownWait)
 	require.Equal(t, []string{"ir", "bash"}, c.AllowedKernels)
 	require.True(t, c.AllowHidden)
 	require.False(t, c.DeleteToTrash)
@@ -147,7 +147,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{[]string{"--allow-origin=nothing"}, nil, "", "allow_origin"},
 		{[]string{"--allow-origin-pat=("}, nil, "", "allow_origin_pat"},
 		{[]string{"--password=secret"}, nil, "", "password"},
-		{[]string{"--cull-interval=0"}, nil, "", "--cull-interval"},
+		{[]string{"--cull-interval=-1"}, nil, "", "--cull-interval"},
 	} {
 		_, _, err := configured(t, c.args, c.vars, c.file)
 		require.ErrorContains(t, err, c.want)

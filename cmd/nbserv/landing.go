@@ -17,12 +17,12 @@ var landing = template.Must(template.New("landing").Parse(landingHTML))
 
 // getLanding shows a person what runs here.
 func (s *server) getLanding(w http.ResponseWriter, _ *http.Request) error {
-	a := s.activity()
+	kernels, connections, _ := s.work()
 	var b bytes.Buffer
 	err := landing.Execute(&b, struct {
 		Base, Started        string
 		Kernels, Connections int
-	}{s.cfg.BaseURL, s.started.Format("2006-01-02 15:04:05 MST"), a.kernels, a.connections})
+	}{s.cfg.BaseURL, s.started.Format("2006-01-02 15:04:05 MST"), kernels, connections})
 	if err != nil {
 		return fault.Wrap(fault.Internal, err, "render the landing page")
 	}

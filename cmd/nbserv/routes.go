@@ -8,8 +8,11 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/kernel"
+	"github.com/nbserv/nbserv/sessions"
 )
 
 // spec is this server's own OpenAPI description; a test holds it against the route table.
@@ -36,7 +39,11 @@ func (s *server) router() *mux.Router {
 		r.Handle(p, static("image/svg+xml", favicon)).Methods(get...)
 	}
 	s.auth.Register(r)
-	s.config.Register(r)
+	(&configsection.API{Store: s.config}).Register(r)
+	(&kernel.API{Host: s.kernels, BaseURL: s.cfg.BaseURL, Dir: s.kernelDir}).Register(r)
+	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
+	s.sockets.Register(r)
+	r.Use(s.activity.note(s.started))
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)
 	r.MethodNotAllowedHandler = notAllowed(r)
 	return r

@@ -8,11 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
+	"sync"
 	"time"
-
-	"github.com/nbserv/nbserv/internal/auth"
-	"github.com/nbserv/nbserv/internal/configsection"
 )
 
 // maxHeaderBytes bounds a request line and its headers: a browser's cookies are a few KB.
@@ -20,16 +17,15 @@ const maxHeaderBytes = 64 << 10
 
 // server is the rooms, wired together, behind one HTTP server.
 type server struct {
-	cfg     Config // immutable
+	// immutable
+	cfg     Config
 	log     *slog.Logger
 	started time.Time
-	state   *stateDir
 	metrics *metrics
-	auth    *auth.Auth
-	config  *configsection.API
-
-	http *http.Server
-	ln   net.Listener
+	rooms
+	activity activity
+	http     *http.Server
+	ln       net.Listener
 
 	stopped chan struct{} // takes one word from /api/shutdown
 }
@@ -45,10 +41,10 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.release()
+			s.release(log)
 		}
 	}()
-	if err := s.openRooms(); err != nil {
+	if err := s.open(&s.cfg, log, s.metrics.registry); err != nil {
 		return nil, err
 	}
 	s.http = &http.Server{
@@ -67,26 +63,6 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	s.ln, err = listen(context.Background(), &cfg)
 	return s, err
-}
-
-// openRooms opens what the routes need.
-func (s *server) openRooms() (err error) {
-	if s.state, err = openStateDir(s.cfg.StateDir, s.cfg.env.stateHome(), s.cfg.RootDir); err != nil {
-		return fmt.Errorf("--state-dir: %w", err)
-	}
-	s.cfg.Auth.StateDir = s.state.path
-	if s.auth, err = auth.New(s.cfg.Auth, s.log); err != nil {
-		return err
-	}
-	s.config = &configsection.API{Store: configsection.New(filepath.Join(s.cfg.env.jupyterConfigDir(), "serverconfig"))}
-	return nil
-}
-
-// release closes what openRooms opened, in the opposite order.
-func (s *server) release() {
-	if s.state != nil {
-		_ = s.state.Close()
-	}
 }
 
 // announce tells people where the server is. The token stands here and in no log line.
@@ -108,21 +84,22 @@ func (s *server) announce(w io.Writer) {
 // Run serves until stop ends or a client asks for the end, and then stops in order, within StopTimeout or until
 // kill ends.
 func (s *server) Run(stop, kill context.Context) error {
+	var wg sync.WaitGroup
+	culling, endCulling := context.WithCancel(context.Background())
 	failed := make(chan error, 1)
-	go func() { failed <- s.serve() }()
+	wg.Go(func() { s.kernels.Run(culling) })
+	wg.Go(func() { failed <- s.serve() })
+	var err error
 	select {
-	case err := <-failed:
-		return err
+	case err = <-failed:
 	case <-stop.Done():
 	case <-s.stopped:
 	}
 	s.log.Info("stopping")
-	ctx, cancel := context.WithTimeout(kill, s.cfg.StopTimeout)
-	defer cancel()
-	err := s.close(ctx)
-	if serveErr := <-failed; err == nil {
-		err = serveErr
-	}
+	endCulling()
+	err = errors.Join(err, s.close(kill))
+	wg.Wait()
+	s.log.Info("stopped")
 	return err
 }
 
@@ -139,13 +116,38 @@ func (s *server) serve() error {
 	return err
 }
 
-// close ends the server in the order that loses nothing: take nothing new, end the WebSockets, finish requests,
-// save sessions, end kernels. ctx bounds it all.
-func (s *server) close(ctx context.Context) error {
-	defer s.release()
+// Of StopTimeout, what WebSockets and requests may take before they are cut off; kernels may take the rest, less
+// the time to end what did not end by itself.
+const (
+	drainShare = 4 // a quarter
+	killShare  = 10
+)
+
+// close ends the server in the order that loses nothing: take nothing new, close the WebSockets, finish requests,
+// end kernels, close the database. It takes at most StopTimeout, less when kill ends.
+func (s *server) close(kill context.Context) error {
+	timeout := s.cfg.StopTimeout
+	ctx, cancel := context.WithTimeout(kill, timeout-timeout/killShare)
+	defer cancel()
+	s.drain(ctx, timeout/drainShare)
+	err := s.kernels.Close(ctx)
+	s.rooms.release(s.log)
+	return err
+}
+
+// drain lets clients go: it returns when no request and no WebSocket is left.
+func (s *server) drain(ctx context.Context, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.sockets.Close(ctx); err != nil {
+			s.log.Warn("websockets were cut off", "err", err)
+		}
+	})
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.log.Warn("requests were cut off", "err", err)
 		_ = s.http.Close()
 	}
-	return nil
+	wg.Wait()
 }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nbserv/nbserv/internal/auth"
+	"github.com/nbserv/nbserv/internal/configsection"
+	"github.com/nbserv/nbserv/internal/store"
+	"github.com/nbserv/nbserv/kernel"
+	"github.com/nbserv/nbserv/sessions"
+	"github.com/nbserv/nbserv/ws"
+)
+
+// rooms are what the routes lead to, in the order in which they are opened.
+type rooms struct {
+	state    *stateDir
+	auth     *auth.Auth
+	config   *configsection.Store
+	specs    *kernel.Specs
+	kernels  *kernel.Manager
+	db       *store.DB
+	sessions *sessions.Manager
+	sockets  *ws.Server
+
+	kernelDir func(apiPath string) string
+}
+
+// open opens every room. After an error, release closes those that are open.
+func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (err error) {
+	if s.state, err = openStateDir(c.StateDir, c.env.stateHome(), c.RootDir); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	c.Auth.StateDir = s.state.path
+	if s.auth, err = auth.New(c.Auth, log); err != nil {
+		return err
+	}
+	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
+	s.kernelDir = folderFor(c.RootDir)
+	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
+		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, Log: log,
+	})
+	local, err := kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list})
+	if err != nil {
+		return err
+	}
+	c.Kernels.Logger = log
+	s.kernels = kernel.NewManager(c.Kernels, s.specs, local, reg)
+	ctx := context.Background()
+	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.kernelDir, Logger: log}, s.kernels, sessions.NewSQLite(s.db))
+	if err != nil {
+		return err
+	}
+	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
+	return nil
+}
+
+// release closes the database and gives the state folder free.
+func (s *rooms) release(log *slog.Logger) {
+	if s.db != nil {
+		if err := s.db.Close(); err != nil {
+			log.Error("cannot close the database", "err", err)
+		}
+	}
+	if s.state != nil {
+		_ = s.state.Close() // the process's end would do it, too
+	}
+}
+
+// folderFor gives the function that finds the working folder of an API path's kernel, as Jupyter does: the path
+// itself when it is a folder, else the nearest one above it, root at last.
+func folderFor(root string) func(apiPath string) string {
+	return func(apiPath string) string {
+		dir := filepath.Join(root, filepath.FromSlash(path.Clean("/"+apiPath)))
+		for dir != root {
+			if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+				return dir
+			}
+			dir = filepath.Dir(dir)
+		}
+		return root
+	}
+}
