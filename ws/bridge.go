@@ -223,23 +223,43 @@ func (b *Bridge) readError(err error) error {
 	return refused(closeProtocol, refusedProtocol, "%s", err)
 }
 
-// inbound holds a message while it arrives in pieces: it grows with what has really come, never with what a
-// frame's header claims. Large ones are not kept.
-var inbound = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+const (
+	// firstChunk holds what nearly every message from a client fits into.
+	firstChunk = 64 << 10
+	// maxChunk bounds the pieces a larger one is gathered in.
+	maxChunk = 4 << 20
+)
 
-const keepInbound = 1 << 20
+var firstChunks = sync.Pool{New: func() any { return new([firstChunk]byte) }}
 
 // readMessage reads a whole message into memory of exactly its size, which the message's parts go on to use.
+// What it allocates meanwhile is at most twice what has really come: a frame's header may claim any length.
 func readMessage(r io.Reader) ([]byte, error) {
-	buf := inbound.Get().(*bytes.Buffer)
-	defer func() {
-		if buf.Cap() <= keepInbound {
-			buf.Reset()
-			inbound.Put(buf)
-		}
-	}()
-	if _, err := buf.ReadFrom(r); err != nil {
+	first := firstChunks.Get().(*[firstChunk]byte)
+	defer firstChunks.Put(first)
+	n, more, err := fill(r, first[:])
+	if err != nil {
 		return nil, err
 	}
-	return bytes.Clone(buf.Bytes()), nil
+	if !more {
+		return bytes.Clone(first[:n]), nil
+	}
+	chunks := [][]byte{first[:]}
+	for size := firstChunk; more; size = min(2*size, maxChunk) {
+		chunk := make([]byte, size)
+		if n, more, err = fill(r, chunk); err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, chunk[:n])
+	}
+	return bytes.Join(chunks, nil), nil
+}
+
+// fill reads until p is full (more) or the message ends.
+func fill(r io.Reader, p []byte) (n int, more bool, err error) {
+	n, err = io.ReadFull(r, p)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return n, false, nil
+	}
+	return n, err == nil, err
 }

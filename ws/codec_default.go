@@ -31,18 +31,51 @@ func (l legacy) fits(m *kernel.Message) bool {
 	return uint64(m.Size()+ids+legacyWord*(2+len(m.Buffers))+legacyOverhead) <= l.maxFrame
 }
 
+// The text around the parts, in the field order of the reference server.
+const (
+	textHeader   = `{"header":`
+	textID       = `,"msg_id":"`
+	textType     = `","msg_type":"`
+	textParent   = `","parent_header":`
+	textMetadata = `,"metadata":`
+	textContent  = `,"content":`
+	textBuffers  = `,"buffers":[]` // only where there are none: a binary frame's text does not name them
+	textChannel  = `,"channel":"`
+	textEnd      = `"}`
+	textAll      = len(textHeader + textID + textType + textParent + textMetadata + textContent + textChannel + textEnd)
+)
+
 func (l legacy) encode(w *frameWriter, m *kernel.Message) {
-	text, size := legacyText(m)
+	id, typ, channel := escaped(m.Header.MsgID), escaped(m.Header.MsgType), m.Channel.String()
+	size := textAll + len(id) + len(typ) + len(channel)
+	var parts [4][]byte
+	for i, p := range m.Parts {
+		parts[i] = validUTF8(p)
+		size += len(parts[i])
+	}
 	if len(m.Buffers) == 0 {
-		w.header(opText, size)
+		w.header(opText, size+len(textBuffers))
 	} else {
 		l.table(w, m, size)
 	}
-	for i, p := range m.Parts {
-		w.text(text[i])
-		w.put(validUTF8(p))
+	w.text(textHeader)
+	w.put(parts[kernel.PartHeader])
+	w.text(textID)
+	w.text(id)
+	w.text(textType)
+	w.text(typ)
+	w.text(textParent)
+	w.put(parts[kernel.PartParent])
+	w.text(textMetadata)
+	w.put(parts[kernel.PartMetadata])
+	w.text(textContent)
+	w.put(parts[kernel.PartContent])
+	if len(m.Buffers) == 0 {
+		w.text(textBuffers)
 	}
-	w.text(text[len(m.Parts)])
+	w.text(textChannel)
+	w.text(channel)
+	w.text(textEnd)
 	for _, b := range m.Buffers {
 		w.put(b)
 	}
@@ -67,33 +100,15 @@ func (l legacy) table(w *frameWriter, m *kernel.Message, text int) {
 	}
 }
 
-// legacyText gives the JSON between the parts, in the field order of the reference server, and the size of
-// the whole text. A binary frame's text has no "buffers".
-func legacyText(m *kernel.Message) (between [5]string, size int) {
-	ids := `,"msg_id":` + quote(m.Header.MsgID) + `,"msg_type":` + quote(m.Header.MsgType) + `,"parent_header":`
-	end := `,"buffers":[],"channel":"`
-	if len(m.Buffers) > 0 {
-		end = `,"channel":"`
-	}
-	between = [5]string{`{"header":`, ids, `,"metadata":`, `,"content":`, end + m.Channel.String() + `"}`}
-	for _, s := range between {
-		size += len(s)
-	}
-	for _, p := range m.Parts {
-		size += len(validUTF8(p))
-	}
-	return between, size
-}
-
-// quote is s as a JSON string.
-func quote(s string) string {
+// escaped is s as it stands between the quotes of a JSON string.
+func escaped(s string) string {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
 			b, _ := json.Marshal(s) // a string always has a JSON form
-			return string(b)
+			return string(b[1 : len(b)-1])
 		}
 	}
-	return `"` + s + `"`
+	return s
 }
 
 // validUTF8 is p, or, when a kernel has sent bytes that no text frame may carry, p with U+FFFD for them: a

@@ -133,7 +133,7 @@ func TestTextFramesAreValidUTF8(t *testing.T) {
 func TestIDsAreQuoted(t *testing.T) {
 	for _, id := range []string{"", "plain", `q"\`, "é\u2028", "tab\t", "\x7f"} {
 		var got string
-		require.NoError(t, json.Unmarshal([]byte(quote(id)), &got))
+		require.NoError(t, json.Unmarshal([]byte(`"`+escaped(id)+`"`), &got))
 		require.Equal(t, id, got)
 	}
 }

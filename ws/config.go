@@ -1,64 +1,54 @@
 package ws
 
 import (
+	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
-// Config holds the limits of the WebSockets. DefaultConfig is the place to start from.
+// Config holds the limits of the WebSockets. The zero value of each field takes the default named there.
 type Config struct {
 	// WriteTimeout is how long a WebSocket may take no bytes at all before it is closed; one that is slow
-	// but takes some is kept. 30 s outlasts a suspended tab and a change of network, and bounds how long
-	// the messages of one batch are held for a client that is gone.
+	// but takes some is kept. Default 30 s: it outlasts a suspended tab and a change of network, and bounds
+	// how long the messages of one batch are held for a client that is gone.
 	WriteTimeout time.Duration
-	// PingInterval is the time between pings; 0 sends none and never times out. 30 s as the reference
-	// server; proxies commonly cut what is silent for 60 s.
+	// PingInterval is the time between pings; negative sends none and closes nobody for silence. Default
+	// 30 s as in the reference server; proxies commonly cut what is silent for 60 s.
 	PingInterval time.Duration
 	// PongTimeout is how long a client may send nothing at all, pongs included, before it is closed. It is
-	// looked at once per PingInterval. 90 s as the reference server.
+	// looked at once per PingInterval. Default three of them, 90 s, as in the reference server.
 	PongTimeout time.Duration
-	// MaxMessageBytes bounds one incoming message. 64 MiB: the reference takes 10 MiB, which is known to
-	// cut off file upload widgets.
+	// MaxMessageBytes bounds one incoming message. Default 64 MiB: the reference server takes 10 MiB, which
+	// is known to cut off file upload widgets. While one arrives, up to twice its size is held.
 	MaxMessageBytes int64
-	// MaxBatch is the number of messages taken from the kernel's journal at a time. 256, measured: more
-	// gains nothing, and an idle WebSocket keeps room for them (24 bytes each).
+	// MaxBatch is the number of messages taken from the kernel's journal at a time. Default 256, measured:
+	// more gains nothing, and an idle WebSocket keeps room for them (24 bytes each).
 	MaxBatch int
-	// StopCode is the close code that Close sends. 1001 (going away) tells JupyterLab not to reconnect,
-	// right as long as the kernels end with the server; where they outlive it, 1012 makes it come back.
+	// StopCode is the close code that Close sends. Default 1001 (going away), after which JupyterLab does
+	// not reconnect: right as long as kernels end with the server. Where they outlive it, 1012 (service
+	// restart) makes it come back.
 	StopCode int
+
+	Logger *slog.Logger // default: discards
 }
 
-// DefaultConfig is the Config that is used when nothing else is asked for.
-func DefaultConfig() Config {
-	return Config{
-		WriteTimeout:    30 * time.Second,
-		PingInterval:    30 * time.Second,
-		PongTimeout:     90 * time.Second,
-		MaxMessageBytes: 64 << 20,
-		MaxBatch:        256,
-		StopCode:        closeGoingAway,
-	}
-}
-
-// Validate says which setting is unusable, as an Invalid fault.
+// Validate reports the first setting that makes no sense, naming its flag.
 func (c Config) Validate() error {
+	c = c.withDefaults()
 	switch {
-	case c.WriteTimeout <= 0:
-		return fault.New(fault.Invalid, "the WebSocket write timeout must be positive, not %v", c.WriteTimeout)
-	case c.PingInterval < 0:
-		return fault.New(fault.Invalid, "the WebSocket ping interval must not be negative, not %v", c.PingInterval)
-	case c.PingInterval > 0 && c.PongTimeout < c.PingInterval:
-		return fault.New(fault.Invalid, "the WebSocket pong timeout (%v) must not be shorter than the ping interval (%v)",
+	case c.WriteTimeout < 0:
+		return fault.New(fault.Invalid, "--ws-write-timeout must be positive")
+	case c.PongTimeout < c.PingInterval:
+		return fault.New(fault.Invalid, "--ws-pong-timeout (%v) must not be shorter than --ws-ping-interval (%v)",
 			c.PongTimeout, c.PingInterval)
 	case c.MaxMessageBytes < minMessageBytes:
-		return fault.New(fault.Invalid, "the WebSocket message limit must be at least %d bytes, not %d",
-			minMessageBytes, c.MaxMessageBytes)
+		return fault.New(fault.Invalid, "--ws-max-message-bytes must be at least %d", minMessageBytes)
 	case c.MaxBatch < 1 || c.MaxBatch > maxBatch:
-		return fault.New(fault.Invalid, "the WebSocket batch must be 1 to %d messages, not %d", maxBatch, c.MaxBatch)
+		return fault.New(fault.Invalid, "--ws-max-batch must be 1 to %d", maxBatch)
 	case c.StopCode != closeGoingAway && c.StopCode != closeServiceRestart:
-		return fault.New(fault.Invalid, "the WebSocket stop code must be %d or %d, not %d",
-			closeGoingAway, closeServiceRestart, c.StopCode)
+		return fault.New(fault.Invalid, "--ws-stop-code must be %d or %d", closeGoingAway, closeServiceRestart)
 	}
 	return nil
 }
@@ -67,3 +57,19 @@ const (
 	minMessageBytes = 4 << 10 // below this no execute_request fits
 	maxBatch        = 1 << 16 // a slip of the finger, not a limit anyone needs
 )
+
+func (c Config) withDefaults() Config {
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
+	c.PingInterval = cmp.Or(c.PingInterval, 30*time.Second)
+	c.PongTimeout = cmp.Or(c.PongTimeout, 3*c.PingInterval)
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<20)
+	c.MaxBatch = cmp.Or(c.MaxBatch, 256)
+	c.StopCode = cmp.Or(c.StopCode, closeGoingAway)
+	if c.PingInterval < 0 {
+		c.PongTimeout = 0
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -165,7 +165,7 @@ func message(t testing.TB, ch kernel.Channel, id string, content string, buffers
 func stream(t testing.TB, n int) []*kernel.Message {
 	ms := make([]*kernel.Message, n)
 	for i := range ms {
-		ms[i] = message(t, kernel.IOPub, fmt.Sprintf("m%06d", i), fmt.Sprintf(`{"name":"stdout","text":"%0250d\n"}`, i))
+		ms[i] = message(t, kernel.IOPub, fmt.Sprintf("m%06d", i), fmt.Sprintf(`{"name":"stdout","text":"%0360d\n"}`, i))
 	}
 	return ms
 }

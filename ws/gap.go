@@ -62,4 +62,4 @@ func gapNotice(seq uint64, g *kernel.Gap, session string) (*kernel.Message, erro
 }
 
 // messagingVersion is the version of the messaging protocol that our own messages follow.
-const messagingVersion = "5.3"
+const messagingVersion = "5.4"
