@@ -81,13 +81,14 @@ func (p *localProcess) Interrupt() error {
 }
 
 func (p *localProcess) Terminate() error {
+	tree := p.members() // before the signal: those whose parent it ends are harder to find
+	defer closeAll(tree)
 	alive, err := p.signalGroup(syscall.SIGTERM)
-	for _, m := range p.members() {
+	for _, m := range tree {
 		if !alive || m.pgid != p.record.PGID {
 			m.signal(syscall.SIGTERM)
 		}
 		m.signal(syscall.SIGCONT) // a stopped process takes nothing but SIGKILL
-		m.close()
 	}
 	return err
 }
@@ -96,30 +97,36 @@ func (p *localProcess) Kill() error {
 	p.mu.Lock()
 	p.killed = p.killed || !p.ended
 	p.mu.Unlock()
-	_, groupErr := p.signalGroup(syscall.SIGKILL)
 	deadline := time.Now().Add(killWait)
-	for {
-		alive := p.members()
-		if len(alive) == 0 {
-			break
+	closeAll(p.members()) // as in Terminate
+	if _, err := p.signalGroup(syscall.SIGKILL); err != nil {
+		return err
+	}
+	// Once is not enough: a process between fork and exec cannot be told from others.
+	for quiet := 0; quiet < 2; quiet++ {
+		tree := p.members()
+		if len(tree) > 0 {
+			quiet = -1
 		}
-		if time.Now().After(deadline) {
-			closeAll(alive)
-			return fault.Wrap(fault.Timeout, groupErr, "%d processes of the kernel cannot be ended", len(alive))
-		}
-		for _, m := range alive {
+		for _, m := range tree {
 			m.signal(syscall.SIGKILL)
 		}
-		awaitMembers(alive, deadline)
-		closeAll(alive)
+		awaitMembers(tree, deadline)
+		closeAll(tree)
+		select {
+		case <-p.done:
+		case <-time.After(time.Until(deadline)):
+		}
+		if quiet < 0 && time.Now().After(deadline) {
+			return fault.New(fault.Timeout, "%d processes of the kernel cannot be ended", len(tree))
+		}
 	}
 	select {
 	case <-p.done:
-	case <-time.After(time.Until(deadline)):
+		return nil
+	default:
 		return fault.New(fault.Timeout, "the kernel's process cannot be ended")
 	}
-	p.reapMembers()
-	return nil
 }
 
 // signalGroup signals the kernel's process group; alive is false when the process is no more, and then its

@@ -143,7 +143,7 @@ func (p *localProcess) tree() []proc {
 	}
 	take(func(q proc) bool {
 		ours := held && (q.sid == p.record.PID || q.pgid == p.record.PGID)
-		return ours || seen[q.pid] == q.start || (!q.dead && marked(q.pid, mark))
+		return ours || seen[q.pid] == q.start || (!q.dead && q.start >= p.record.StartTime && marked(q.pid, mark))
 	})
 	for take(func(q proc) bool { return in[q.ppid] }) {
 	}
@@ -160,15 +160,18 @@ func (p *localProcess) tree() []proc {
 func (p *localProcess) remember() { p.tree() }
 
 // members are the living processes of the tree. Each is held by a descriptor, so that no signal meets another
-// process that got its number; the caller closes them.
+// process that got its number; the caller closes them. The dead that became our children are waited for, but
+// for the kernel itself, which is watch's.
 func (p *localProcess) members() []member {
+	self := os.Getpid()
 	var ms []member
 	for _, q := range p.tree() {
-		if q.dead {
-			continue
-		}
-		if m, ok := hold(q); ok {
-			ms = append(ms, m)
+		if !q.dead {
+			if m, ok := hold(q); ok {
+				ms = append(ms, m)
+			}
+		} else if q.ppid == self && q.pid != p.record.PID {
+			_, _ = syscall.Wait4(q.pid, nil, syscall.WNOHANG, nil)
 		}
 	}
 	return ms
@@ -226,16 +229,6 @@ func awaitMembers(ms []member, deadline time.Time) {
 				break
 			}
 			wait = min(wait, time.Until(deadline))
-		}
-	}
-}
-
-// reapMembers waits for the tree's zombies that became our children. The kernel itself is watch's.
-func (p *localProcess) reapMembers() {
-	self := os.Getpid()
-	for _, q := range p.tree() {
-		if q.dead && q.ppid == self && q.pid != p.record.PID {
-			_, _ = syscall.Wait4(q.pid, nil, syscall.WNOHANG, nil)
 		}
 	}
 }

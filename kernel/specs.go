@@ -182,7 +182,7 @@ func (s *Specs) add(n *specSnapshot, name, dir string) {
 	}
 	if !specName.MatchString(name) {
 		s.warn(dir, "the name of a kernelspec's folder has characters other than letters, digits and . _ -", nil)
-		if !utf8.ValidString(name) {
+		if !utf8.ValidString(dir) {
 			return
 		}
 	}
