@@ -2,7 +2,6 @@ package ws
 
 import (
 	"cmp"
-	"log/slog"
 	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
@@ -30,9 +29,10 @@ type Config struct {
 	// not reconnect: right as long as kernels end with the server. Where they outlive it, 1012 (service
 	// restart) makes it come back.
 	StopCode int
-
-	Logger *slog.Logger // default: discards
 }
+
+// DefaultConfig is the Config with every default filled in, as a command line shows them.
+func DefaultConfig() Config { return Config{}.withDefaults() }
 
 // Validate reports the first setting that makes no sense, naming its flag.
 func (c Config) Validate() error {
@@ -67,9 +67,6 @@ func (c Config) withDefaults() Config {
 	c.StopCode = cmp.Or(c.StopCode, closeGoingAway)
 	if c.PingInterval < 0 {
 		c.PongTimeout = 0
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }

@@ -50,8 +50,7 @@ func serveBy(t testing.TB, adjust func(*Config), start func(*httptest.Server)) *
 	}
 	require.NoError(t, cfg.Validate())
 	s := &served{fakeHost: newFakeHost(), reg: prometheus.NewRegistry(), log: new(bytes.Buffer)}
-	cfg.Logger = slog.New(slog.NewTextHandler(s.log, nil))
-	s.server = New(s.fakeHost, cfg, s.reg)
+	s.server = New(s.fakeHost, cfg, slog.New(slog.NewTextHandler(s.log, nil)), s.reg)
 	r := mux.NewRouter()
 	s.server.Register(r)
 	s.http = httptest.NewUnstartedServer(wrapped{r})

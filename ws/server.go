@@ -31,6 +31,7 @@ type Server struct {
 	// immutable
 	host     kernel.Host
 	cfg      Config
+	log      *slog.Logger
 	metrics  *metrics
 	upgrader websocket.Upgrader
 
@@ -43,11 +44,12 @@ type Server struct {
 }
 
 // New makes a Server for the kernels of host. cfg must be valid; a nil reg registers no metrics.
-func New(host kernel.Host, cfg Config, reg prometheus.Registerer) *Server {
+func New(host kernel.Host, cfg Config, log *slog.Logger, reg prometheus.Registerer) *Server {
 	cfg = cfg.withDefaults()
 	return &Server{
 		host:    host,
 		cfg:     cfg,
+		log:     log,
 		metrics: newMetrics(reg),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: cfg.WriteTimeout,
@@ -107,7 +109,7 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id := mux.Vars(r)["id"]
-	log := s.cfg.Logger.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
+	log := s.log.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
 	if err := s.enter(); err != nil {
 		return err
 	}
