@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/ws"
@@ -33,7 +33,6 @@ type Config struct {
 	CertFile       string        // PEM; with KeyFile, serve HTTPS
 	KeyFile        string        // PEM
 	TrustedProxies []string      // addresses or CIDR networks whose X-Forwarded-* headers are believed
-	MaxBodyBytes   int           // largest request body
 	StopTimeout    time.Duration // how long a graceful stop may take; P15
 	MetricsAuth    bool          // /metrics asks for credentials
 
@@ -45,11 +44,7 @@ type Config struct {
 	AllowedKernels []string // kernelspecs that may be used; empty: all
 	WebSockets     ws.Config
 
-	// Contents
-	FollowSymlinks bool
-	AllowHidden    bool
-	DeleteToTrash  bool
-	PreferredDir   string // API path that clients open first
+	Contents contents.Config
 
 	// Logs
 	LogLevel  string
@@ -64,28 +59,26 @@ type Config struct {
 
 func defaultConfig(env environment) Config {
 	return Config{
-		IP:           "localhost",
-		Port:         8888,
-		PortRetries:  50,
-		BaseURL:      "/",
-		MaxBodyBytes: 512 << 20, // jupyter_server's own default
-		StopTimeout:  10 * time.Second,
-		MetricsAuth:  true,
-		Auth:         auth.Config{AllowPasswordChange: true},
+		IP:          "localhost",
+		Port:        8888,
+		PortRetries: 50,
+		BaseURL:     "/",
+		StopTimeout: 10 * time.Second,
+		MetricsAuth: true,
+		Auth:        auth.Config{AllowPasswordChange: true},
 		Kernels: kernel.Config{
 			StartTimeout: time.Minute,
 			ShutdownWait: 5 * time.Second,
 			CullInterval: 5 * time.Minute,
 			DetachedTTL:  time.Hour,
 		},
-		DefaultKernel:  "python3",
-		WebSockets:     ws.DefaultConfig(),
-		FollowSymlinks: true,
-		DeleteToTrash:  true,
-		LogLevel:       "info",
-		LogFormat:      "text",
-		env:            env,
-		limits:         defaultLimits(),
+		DefaultKernel: "python3",
+		WebSockets:    ws.DefaultConfig(),
+		Contents:      contents.DefaultConfig(),
+		LogLevel:      "info",
+		LogFormat:     "text",
+		env:           env,
+		limits:        defaultLimits(),
 	}
 }
 
@@ -133,6 +126,8 @@ func (c *Config) resolve() error {
 		return err
 	}
 	c.Kernels.RootDir = c.RootDir
+	c.Contents.RootDir, c.Contents.BaseURL = c.RootDir, c.BaseURL
+	c.Contents.TrashDir = filepath.Join(c.env.dataHome(), "Trash")
 	c.Auth.BaseURL = c.BaseURL
 	c.Auth.PublicMetrics = !c.MetricsAuth
 	// Who listens to the network is meant to be reached by names that only the network knows.
@@ -204,16 +199,11 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--port-retries: %d is negative", c.PortRetries)
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return fmt.Errorf("--certfile and --keyfile go together")
-	case c.MaxBodyBytes <= 0:
-		return fmt.Errorf("--max-body-bytes: %d is not positive", c.MaxBodyBytes)
 	case c.StopTimeout <= 0:
 		return fmt.Errorf("--stop-timeout: %v is not positive", c.StopTimeout)
 	case c.noAuth() && !c.loopback() && !c.NoAuth:
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	if fi, err := os.Stat(c.RootDir); err != nil || !fi.IsDir() {
-		return fmt.Errorf("--root-dir: %s is not a folder", c.RootDir)
-	}
-	return cmp.Or(c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate())
+	return cmp.Or(c.Contents.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate())
 }

@@ -49,3 +49,8 @@ func (e environment) jupyterConfigDir() string {
 func (e environment) stateHome() string {
 	return e.or(filepath.Join(e.home(), ".local", "state"), "XDG_STATE_HOME")
 }
+
+// dataHome is the user's folder for data, by the same specification.
+func (e environment) dataHome() string {
+	return e.or(filepath.Join(e.home(), ".local", "share"), "XDG_DATA_HOME")
+}

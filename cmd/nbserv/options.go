@@ -16,7 +16,7 @@ import (
 type option struct {
 	group string
 	name  string            // of the flag, and of the key in a configuration file
-	bind  func(*Config) any // *string, *bool, *int, *time.Duration or *[]string
+	bind  func(*Config) any // *string, *bool, *int, *int64, *time.Duration or *[]string
 	// traits are the settings of jupyter_server_config.json that mean the same; a later one wins.
 	traits []string
 	usage  string
@@ -65,8 +65,6 @@ var options = []option{
 		"key of the TLS certificate (PEM)", false},
 	{"Server", "trusted-proxies", func(c *Config) any { return &c.TrustedProxies }, nil,
 		"addresses or networks (CIDR) whose X-Forwarded-* headers are believed", false},
-	{"Server", "max-body-bytes", func(c *Config) any { return &c.MaxBodyBytes }, []string{"ServerApp.max_body_size"},
-		"largest request body", false},
 	{"Server", "stop-timeout", func(c *Config) any { return &c.StopTimeout }, nil,
 		"how long a graceful stop may take", false},
 	{"Server", "metrics-auth", func(c *Config) any { return &c.MetricsAuth }, []string{"ServerApp.authenticate_prometheus"},
@@ -124,15 +122,32 @@ var options = []option{
 	{"Kernels", "cull-busy", func(c *Config) any { return &c.Kernels.CullBusy }, traitsOf("cull_busy", kernelClasses[2:]...),
 		"also end kernels that are busy", false},
 
-	{"Contents", "follow-symlinks", func(c *Config) any { return &c.FollowSymlinks }, nil,
+	{"Contents", "follow-symlinks", func(c *Config) any { return &c.Contents.FollowSymlinks }, nil,
 		"follow symbolic links that leave the root folder", false},
-	{"Contents", "allow-hidden", func(c *Config) any { return &c.AllowHidden }, traitsOf("allow_hidden", contentsClasses...),
+	{"Contents", "allow-hidden", func(c *Config) any { return &c.Contents.AllowHidden }, traitsOf("allow_hidden", contentsClasses...),
 		"show and serve hidden files", false},
-	{"Contents", "delete-to-trash", func(c *Config) any { return &c.DeleteToTrash }, traitsOf("delete_to_trash", contentsClasses[2:]...),
+	{"Contents", "delete-to-trash", func(c *Config) any { return &c.Contents.DeleteToTrash }, traitsOf("delete_to_trash", contentsClasses[2:]...),
 		"move deleted files to the trash", false},
-	{"Contents", "preferred-dir", func(c *Config) any { return &c.PreferredDir },
+	{"Contents", "preferred-dir", func(c *Config) any { return &c.Contents.PreferredDir },
 		append([]string{"ServerApp.preferred_dir"}, traitsOf("preferred_dir", contentsClasses...)...),
 		"folder that clients open first", false},
+
+	{"Contents", "always-delete-dir", func(c *Config) any { return &c.Contents.AlwaysDeleteDir }, traitsOf("always_delete_dir", contentsClasses[2:]...),
+		"delete folders that are not empty, when there is no trash", false},
+	{"Contents", "untitled-notebook", func(c *Config) any { return &c.Contents.UntitledNotebook }, traitsOf("untitled_notebook", contentsClasses...),
+		"name of a new notebook", false},
+	{"Contents", "untitled-file", func(c *Config) any { return &c.Contents.UntitledFile }, traitsOf("untitled_file", contentsClasses...),
+		"name of a new file", false},
+	{"Contents", "untitled-directory", func(c *Config) any { return &c.Contents.UntitledDirectory }, traitsOf("untitled_directory", contentsClasses...),
+		"name of a new folder", false},
+	{"Contents", "max-body-size", func(c *Config) any { return &c.Contents.MaxBody }, []string{"ServerApp.max_body_size"},
+		"largest upload in one request, in bytes", false},
+	{"Contents", "max-copy-folder-size", func(c *Config) any { return &c.Contents.MaxCopy }, nil,
+		"largest folder that is copied, in bytes", false},
+	{"Contents", "max-uploads", func(c *Config) any { return &c.Contents.MaxUploads }, nil,
+		"most uploads in parts that may be unfinished at a time", false},
+	{"Contents", "staging-ttl", func(c *Config) any { return &c.Contents.StagingTTL }, nil,
+		"how long an upload in parts may stand still before it is removed", false},
 
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},
@@ -149,6 +164,8 @@ func addFlags(f *pflag.FlagSet, c *Config) {
 			f.BoolVar(p, o.name, *p, o.usage)
 		case *int:
 			f.IntVar(p, o.name, *p, o.usage)
+		case *int64:
+			f.Int64Var(p, o.name, *p, o.usage)
 		case *[]string:
 			f.StringSliceVar(p, o.name, *p, o.usage)
 		case *time.Duration:
@@ -198,6 +215,10 @@ func (o option) setText(c *Config, text string) error {
 		}
 	case *int:
 		if *p, err = strconv.Atoi(text); err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+	case *int64:
+		if *p, err = strconv.ParseInt(text, 10, 64); err != nil {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 	case *[]string:
@@ -254,7 +275,7 @@ func jsonType(p any) string {
 	switch p.(type) {
 	case *bool:
 		return "boolean"
-	case *int:
+	case *int, *int64:
 		return "whole number"
 	case *[]string:
 		return "list of strings"
@@ -272,6 +293,8 @@ func (o option) defaultText() string {
 		return strconv.FormatBool(*p)
 	case *int:
 		return strconv.Itoa(*p)
+	case *int64:
+		return strconv.FormatInt(*p, 10)
 	case *time.Duration:
 		return p.String()
 	}

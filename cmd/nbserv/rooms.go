@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"path"
 	"path/filepath"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/store"
@@ -23,13 +23,12 @@ type rooms struct {
 	state    *stateDir
 	auth     *auth.Auth
 	config   *configsection.Store
+	files    *contents.Dir
 	specs    *kernel.Specs
 	kernels  *kernel.Manager
 	db       *store.DB
 	sessions *sessions.Manager
 	sockets  *ws.Server
-
-	kernelDir func(apiPath string) string
 }
 
 // open opens every room. After an error, release closes those that are open.
@@ -42,7 +41,10 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return err
 	}
 	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
-	s.kernelDir = folderFor(c.RootDir)
+	c.Contents.StagingDir = filepath.Join(s.state.path, "staging")
+	if s.files, err = contents.New(c.Contents); err != nil {
+		return err
+	}
 	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
 		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, Log: log,
 	})
@@ -56,7 +58,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema); err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
-	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.kernelDir, Logger: log}, s.kernels, sessions.NewSQLite(s.db))
+	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.files.KernelDir, Logger: log}, s.kernels, sessions.NewSQLite(s.db))
 	if err != nil {
 		return err
 	}
@@ -64,29 +66,25 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	return nil
 }
 
-// release closes the database and gives the state folder free.
+// run does what the rooms do by themselves, until ctx ends.
+func (s *rooms) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.kernels.Run(ctx) })
+	wg.Go(func() { _ = s.files.Run(ctx) }) // always nil
+	wg.Wait()
+}
+
+// release closes files and database and gives the state folder free.
 func (s *rooms) release(log *slog.Logger) {
 	if s.db != nil {
 		if err := s.db.Close(); err != nil {
 			log.Error("cannot close the database", "err", err)
 		}
 	}
+	if s.files != nil {
+		_ = s.files.Close() // nothing was written through it
+	}
 	if s.state != nil {
 		_ = s.state.Close() // the process's end would do it, too
-	}
-}
-
-// folderFor gives the function that finds the working folder of an API path's kernel, as Jupyter does: the path
-// itself when it is a folder, else the nearest one above it, root at last.
-func folderFor(root string) func(apiPath string) string {
-	return func(apiPath string) string {
-		dir := filepath.Join(root, filepath.FromSlash(path.Clean("/"+apiPath)))
-		for dir != root {
-			if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
-				return dir
-			}
-			dir = filepath.Dir(dir)
-		}
-		return root
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
@@ -40,8 +41,10 @@ func (s *server) router() *mux.Router {
 	}
 	s.auth.Register(r)
 	(&configsection.API{Store: s.config}).Register(r)
-	(&kernel.API{Host: s.kernels, BaseURL: s.cfg.BaseURL, Dir: s.kernelDir}).Register(r)
+	(&kernel.API{Host: s.kernels, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
+	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
+	contents.NewAPI(s.files, s.files.Checkpoints(), s.cfg.Contents).Register(r)
 	s.sockets.Register(r)
 	r.Use(s.activity.note(s.started))
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)

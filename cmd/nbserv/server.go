@@ -85,9 +85,9 @@ func (s *server) announce(w io.Writer) {
 // kill ends.
 func (s *server) Run(stop, kill context.Context) error {
 	var wg sync.WaitGroup
-	culling, endCulling := context.WithCancel(context.Background())
+	working, endWork := context.WithCancel(context.Background())
 	failed := make(chan error, 1)
-	wg.Go(func() { s.kernels.Run(culling) })
+	wg.Go(func() { s.rooms.run(working) })
 	wg.Go(func() { failed <- s.serve() })
 	var err error
 	select {
@@ -96,7 +96,7 @@ func (s *server) Run(stop, kill context.Context) error {
 	case <-s.stopped:
 	}
 	s.log.Info("stopping")
-	endCulling()
+	endWork()
 	err = errors.Join(err, s.close(kill))
 	wg.Wait()
 	s.log.Info("stopped")
