@@ -21,7 +21,7 @@ func safeNext(next, base string) string {
 func insideBase(next, base string) bool {
 	path, _, _ := strings.Cut(next, "#")
 	path, _, _ = strings.Cut(path, "?")
-	if !strings.HasPrefix(path+"/", base) || hasControl(next) || strings.Contains(next, `\`) {
+	if !strings.HasPrefix(path, "/") || !strings.HasPrefix(path+"/", base) || hasControl(next) || strings.Contains(next, `\`) {
 		return false
 	}
 	for range 4 { // whoever decodes once more than they should must not get outside either
@@ -50,12 +50,12 @@ func hasDots(path string) bool {
 	return false
 }
 
-// escapeNext makes the address fit for a header: what is not visible ASCII is percent-encoded.
+// escapeNext makes the address fit for a header: what RFC 3986 has no place for is percent-encoded.
 func escapeNext(s string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>^`{|}", c) >= 0 {
 			b.WriteByte('%')
 			b.WriteByte(hex[c>>4])
 			b.WriteByte(hex[c&15])

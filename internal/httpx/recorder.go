@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -32,8 +33,7 @@ func (w *recorder) Write(b []byte) (int, error) {
 		w.status = http.StatusOK
 	}
 	n, err := w.ResponseWriter.Write(b)
-	w.bytes += int64(n)
-	w.failed = w.failed || err != nil
+	w.wrote(int64(n), err)
 	return n, err
 }
 
@@ -42,9 +42,15 @@ func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
 		w.status = http.StatusOK
 	}
 	n, err := io.Copy(w.ResponseWriter, r) // finds the underlying ReaderFrom, when there is one
-	w.bytes += n
-	w.failed = w.failed || err != nil
+	w.wrote(n, err)
 	return n, err
+}
+
+func (w *recorder) wrote(n int64, err error) {
+	w.bytes += n
+	if err != nil && !errors.Is(err, http.ErrBodyNotAllowed) && !errors.Is(err, http.ErrContentLength) { // HEAD, 304; a handler's slip
+		w.failed = true
+	}
 }
 
 func (w *recorder) Flush() {
