@@ -1,8 +1,8 @@
 package auth
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -25,6 +25,8 @@ type Auth struct {
 	log         *slog.Logger
 	secret      []byte
 	localNames  []string
+	tail        string         // see cookieTail
+	tailTLS     string         // the same for https
 	allowOrigin *origin        // nil: none, or "*"
 	originPat   *regexp.Regexp // nil: none
 	tokens      *throttle      // of wrong tokens
@@ -54,6 +56,8 @@ func New(cfg Config, log *slog.Logger) (*Auth, error) {
 	if a.cfg.UpdatableFields == nil {
 		a.cfg.UpdatableFields = identityFields
 	}
+	a.tail = fmt.Sprintf("; Path=%s; Max-Age=%d; HttpOnly; SameSite=Lax", cfg.BaseURL, int(cookieLife.Seconds()))
+	a.tailTLS = a.tail + "; Secure"
 	a.localNames = []string{"localhost"}
 	for _, name := range cfg.LocalHostnames {
 		a.localNames = append(a.localNames, strings.ToLower(name))
@@ -112,7 +116,7 @@ type session struct {
 func (a *Auth) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := &session{auth: a, client: httpx.ClientOf(r)}
-		r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
+		r = s.keep(r)
 		// Both: what a proxy says can be made up by a page on the proxy's own machine.
 		if !a.hostAllowed(s.client.Host) || s.client.Host != r.Host && !a.hostAllowed(r.Host) {
 			a.WriteError(w, r, fault.New(fault.Forbidden, "the name %.100q is not one of this server: "+

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,43 +32,100 @@ type ticket struct {
 	Issued int64 `json:"t"` // Unix seconds
 }
 
-// seal makes a cookie's value: the ticket, a dot, and a MAC over the cookie's name and the ticket, in base64.
-func (c *credentials) seal(name string, u *User, now time.Time) string {
-	body, _ := json.Marshal(ticket{*u, now.Unix()}) // strings and a number: cannot fail
-	b := make([]byte, 0, base64.RawURLEncoding.EncodedLen(len(body))+1+macLen)
+// seal makes a Set-Cookie line that begins with name=value and ends with tail. The value is the ticket, a dot, and a MAC
+// over the cookie's name and the ticket, in base64; that needs no quoting.
+func (c *credentials) seal(name string, u *User, now time.Time, tail string) string {
+	m := c.macs.Get().(*macer)
+	defer c.macs.Put(m)
+	var scratch [512]byte
+	body := ticket{*u, now.Unix()}.appendJSON(scratch[:0])
+	b := append(append(m.line[:0], name...), '=')
+	start := len(b)
 	b = base64.RawURLEncoding.AppendEncode(b, body)
-	var mac [32]byte
-	c.mac(mac[:0], name, b)
+	mac := m.mac(name, b[start:])
 	b = append(b, '.')
-	return string(base64.RawURLEncoding.AppendEncode(b, mac[:]))
+	b = base64.RawURLEncoding.AppendEncode(b, mac)
+	m.line = append(b, tail...)
+	return string(m.line)
+}
+
+// appendJSON writes what json.Marshal would, at a fifth of its cost: clients that keep no cookies are sent a new one
+// with every answer.
+func (t ticket) appendJSON(b []byte) []byte {
+	b = append(b, `{"username":`...)
+	b = httpx.AppendString(b, t.Username)
+	b = append(b, `,"name":`...)
+	b = httpx.AppendString(b, t.Name)
+	b = append(b, `,"display_name":`...)
+	b = httpx.AppendString(b, t.DisplayName)
+	b = appendOptional(b, `,"initials":`, t.Initials)
+	b = appendOptional(b, `,"avatar_url":`, t.AvatarURL)
+	b = appendOptional(b, `,"color":`, t.Color)
+	b = append(b, `,"t":`...)
+	b = strconv.AppendInt(b, t.Issued, 10)
+	return append(b, '}')
+}
+
+func appendOptional(b []byte, key string, v *string) []byte {
+	if v == nil {
+		return b
+	}
+	return httpx.AppendString(append(b, key...), *v)
 }
 
 const macLen = 43 // 32 bytes in base64 without padding
 
 // open is the inverse of seal. It is false for whatever the current credentials did not seal, or too long ago.
 func (c *credentials) open(name, value string, now time.Time) (User, bool) {
-	dot := len(value) - macLen - 1
-	if dot < 1 || len(value) > maxCookieValue || value[dot] != '.' {
-		return User{}, false
-	}
-	var got, want [32]byte
-	if n, err := base64.RawURLEncoding.Strict().Decode(got[:], []byte(value[dot+1:])); err != nil || n != len(got) {
-		return User{}, false
-	}
-	c.mac(want[:0], name, []byte(value[:dot]))
-	if !hmac.Equal(got[:], want[:]) {
-		return User{}, false
-	}
-	body, err := base64.RawURLEncoding.DecodeString(value[:dot])
-	if err != nil {
-		return User{}, false
-	}
-	var t ticket
-	if json.Unmarshal(body, &t) != nil || t.Username == "" {
-		return User{}, false
+	key := sealed{name, value}
+	c.mu.Lock()
+	t, ok := c.opened[key]
+	c.mu.Unlock()
+	if !ok {
+		if t, ok = c.check(name, value); !ok {
+			return User{}, false
+		}
+		c.remember(sealed{strings.Clone(name), strings.Clone(value)}, t)
 	}
 	age := now.Sub(time.Unix(t.Issued, 0))
 	return t.User, age < cookieLife && age > -24*time.Hour // clocks are set back a little, too
+}
+
+// check opens a value and verifies its MAC.
+func (c *credentials) check(name, value string) (t ticket, ok bool) {
+	dot := len(value) - macLen - 1
+	if dot < 1 || len(value) > maxCookieValue || value[dot] != '.' {
+		return ticket{}, false
+	}
+	got, err := base64.RawURLEncoding.Strict().DecodeString(value[dot+1:])
+	if err != nil {
+		return ticket{}, false
+	}
+	m := c.macs.Get().(*macer)
+	defer c.macs.Put(m)
+	if !hmac.Equal(got, m.mac(name, []byte(value[:dot]))) {
+		return ticket{}, false
+	}
+	body, err := base64.RawURLEncoding.DecodeString(value[:dot])
+	if err != nil || json.Unmarshal(body, &t) != nil || t.Username == "" {
+		return ticket{}, false
+	}
+	return t, true
+}
+
+// sealed is a cookie as it came.
+type sealed struct{ name, value string }
+
+// maxOpened is how many cookies' contents are remembered: a page polls with the same one for days. About 200 KB.
+const maxOpened = 256
+
+func (c *credentials) remember(key sealed, t ticket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.opened) >= maxOpened {
+		clear(c.opened)
+	}
+	c.opened[key] = t
 }
 
 // cookies yields the values of the cookies called name in Cookie header lines, at most maxSameName of them. It
@@ -132,9 +190,8 @@ func (a *Auth) setCookie(w http.ResponseWriter, cl httpx.Client, u *User) {
 		return // its browser has logged out meanwhile: no answer in flight may undo that
 	}
 	names := a.cookieNames(cl.Host)
-	value := a.creds.Load().seal(names.name, u, time.Now())
+	line := a.creds.Load().seal(names.name, u, time.Now(), a.cookieTail(cl))
 	h := w.Header()
-	line := a.cookieLine(names.name, value, cl.TLS)
 	for i, old := range h["Set-Cookie"] {
 		if strings.HasPrefix(old, names.name+"=") {
 			h["Set-Cookie"][i] = line
@@ -159,13 +216,12 @@ func hasCookie(r *http.Request, name string) bool {
 	return false
 }
 
-// cookieLine is a Set-Cookie header. The value is ours and needs no quoting; http.SetCookie costs four times this.
-func (a *Auth) cookieLine(name, value string, tls bool) string {
-	tail := "; Path=" + a.cfg.BaseURL + "; Max-Age=2592000; HttpOnly; SameSite=Lax"
-	if tls {
-		tail += "; Secure"
+// cookieTail is what follows the value of a login cookie.
+func (a *Auth) cookieTail(cl httpx.Client) string {
+	if cl.TLS {
+		return a.tailTLS
 	}
-	return name + "=" + value + tail
+	return a.tail
 }
 
 // expire makes the browser forget a cookie of ours, also one of "/" from before there was a base URL.
@@ -180,5 +236,5 @@ func (a *Auth) expire(w http.ResponseWriter, name string) {
 // without a login cookie; with the mark, their answers do not log it in again.
 func (a *Auth) markOut(w http.ResponseWriter, cl httpx.Client) {
 	h := w.Header()
-	h["Set-Cookie"] = append(h["Set-Cookie"], a.cookieLine(a.cookieNames(cl.Host).out, "1", cl.TLS))
+	h["Set-Cookie"] = append(h["Set-Cookie"], a.cookieNames(cl.Host).out+"=1"+a.cookieTail(cl))
 }

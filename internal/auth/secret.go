@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -25,14 +26,18 @@ const (
 	secretBytes  = 32
 )
 
-// credentials are what lets clients in at one time, and the key that their cookies are signed with. Immutable.
+// credentials are what lets clients in at one time, and the key that their cookies are signed with.
 type credentials struct {
+	// immutable
 	token     [sha256.Size]byte // of the token; a digest makes the comparison independent of lengths
 	hasToken  bool
 	longToken bool   // too long to be guessed
 	hash      string // of the password; "" without one
 	verify    func(password string) bool
-	macs      sync.Pool // of hash.Hash, keyed
+	macs      sync.Pool // of *macer
+
+	mu     sync.Mutex
+	opened map[sealed]ticket // cookies that were good, as long as these credentials are; guarded by mu
 }
 
 // longToken is the length from which a token is taken for one that no throttle need protect: 32 hex digits.
@@ -41,7 +46,8 @@ const longToken = 32
 // newCredentials derives the cookie key from the secret and all that lets clients in: a change of any ends all
 // cookies (S5).
 func newCredentials(secret []byte, token, hash string) (*credentials, error) {
-	c := &credentials{token: sha256.Sum256([]byte(token)), hasToken: token != "", longToken: len(token) >= longToken, hash: hash}
+	c := &credentials{token: sha256.Sum256([]byte(token)), hasToken: token != "", longToken: len(token) >= longToken, hash: hash,
+		opened: make(map[sealed]ticket)}
 	if hash != "" {
 		var err error
 		if c.verify, err = parseHash(hash); err != nil {
@@ -51,7 +57,7 @@ func newCredentials(secret []byte, token, hash string) (*credentials, error) {
 	key := hmac.New(sha256.New, secret)
 	fmt.Fprintf(key, "login cookie %q %q", token, hash)
 	sum := key.Sum(nil)
-	c.macs.New = func() any { return hmac.New(sha256.New, sum) }
+	c.macs.New = func() any { return &macer{hash: hmac.New(sha256.New, sum)} }
 	return c, nil
 }
 
@@ -61,15 +67,24 @@ func (c *credentials) tokenIs(token string) bool {
 	return c.hasToken && subtle.ConstantTimeCompare(sum[:], c.token[:]) == 1
 }
 
-// mac appends the MAC over a cookie's name and body to b.
-func (c *credentials) mac(b []byte, name string, body []byte) {
-	h := c.macs.Get().(hash.Hash)
-	h.Reset()
-	_, _ = h.Write([]byte(name))
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write(body)
-	h.Sum(b)
-	c.macs.Put(h)
+// macer computes MACs, and has the memory for one cookie.
+type macer struct {
+	hash hash.Hash // keyed
+	sum  []byte
+	line []byte
+}
+
+// separator stands in no cookie's name.
+var separator = []byte{0}
+
+// mac is the MAC over a cookie's name and body. It is valid until the next call.
+func (m *macer) mac(name string, body []byte) []byte {
+	m.hash.Reset()
+	_, _ = io.WriteString(m.hash, name)
+	_, _ = m.hash.Write(separator)
+	_, _ = m.hash.Write(body)
+	m.sum = m.hash.Sum(m.sum[:0])
+	return m.sum
 }
 
 // loadSecret reads the cookie secret, or makes one. One that others could have read, or that is damaged, is

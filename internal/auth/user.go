@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"net/http"
 	"slices"
 
 	"github.com/nbserv/nbserv/internal/fault"
+	"github.com/nbserv/nbserv/internal/httpx"
 )
 
 // User is who asks, as GET /api/me shows it. One token is shared by all who use a server, so a User is really one
@@ -87,20 +89,38 @@ var moons = [...]string{
 	"Sinope", "Sponde", "Taygete", "Thebe", "Thelxinoe", "Themisto", "Thyone",
 }
 
+// initials of the moons' people, to be pointed to and never changed: A and a letter each.
+var initials = func() (all ['Z' + 1]string) {
+	for c := 'A'; c <= 'Z'; c++ {
+		all[c] = "A" + string(c)
+	}
+	return all
+}()
+
 // anonymous makes a new user.
 func anonymous() User {
 	var b [17]byte
 	_, _ = rand.Read(b[:]) // never fails
 	moon := moons[int(b[16])%len(moons)]
 	name := "Anonymous " + moon
-	initials := "A" + moon[:1]
-	return User{Username: hex.EncodeToString(b[:16]), Name: name, DisplayName: name, Initials: &initials}
+	return User{Username: hex.EncodeToString(b[:16]), Name: name, DisplayName: name, Initials: &initials[moon[0]]}
 }
 
 type sessionKey struct{}
 
+// keep puts s where sessionOf finds it.
+func (s *session) keep(r *http.Request) *http.Request {
+	if httpx.SetCaller(r.Context(), s) {
+		return r
+	}
+	return r.WithContext(context.WithValue(r.Context(), sessionKey{}, s)) // no AccessLog around
+}
+
 // sessionOf is what Wrap found out about the request of ctx; nil outside Wrap.
 func sessionOf(ctx context.Context) *session {
+	if s, ok := httpx.Caller(ctx).(*session); ok {
+		return s
+	}
 	s, _ := ctx.Value(sessionKey{}).(*session)
 	return s
 }

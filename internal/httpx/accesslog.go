@@ -34,14 +34,24 @@ func AccessLog(cfg LogConfig) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			n := &note{id: ids.of(r), log: cfg.Logger, client: forwarded(r, cfg.TrustedProxies)}
-			w.Header()["X-Request-Id"] = []string{n.id}
-			rec := &recorder{ResponseWriter: w}
-			ctx := context.WithValue(r.Context(), noteKey{}, n)
-			defer func() { n.write(ctx, r, rec, time.Since(start)) }() // also when a handler aborts the answer
-			next.ServeHTTP(rec, r.WithContext(ctx))
+			e := &exchange{
+				note:     note{id: ids.of(r), log: cfg.Logger, client: forwarded(r, cfg.TrustedProxies)},
+				recorder: recorder{ResponseWriter: w},
+			}
+			e.idLine[0] = e.note.id
+			w.Header()["X-Request-Id"] = e.idLine[:]
+			ctx := context.WithValue(r.Context(), noteKey{}, &e.note)
+			defer func() { e.note.write(ctx, r, &e.recorder, time.Since(start)) }() // also when a handler aborts the answer
+			next.ServeHTTP(&e.recorder, r.WithContext(ctx))
 		})
 	}
+}
+
+// exchange is what one request needs, in one piece of memory.
+type exchange struct {
+	note     note
+	recorder recorder
+	idLine   [1]string
 }
 
 // write writes the line of one ended request.

@@ -17,6 +17,7 @@ type note struct {
 	id     string
 	log    *slog.Logger
 	client Client
+	caller any
 	err    error
 	stack  []byte // of a panic
 }
@@ -52,6 +53,24 @@ func NoteError(ctx context.Context, err error) {
 func NotedError(ctx context.Context) error {
 	if n := noteOf(ctx); n != nil {
 		return n.err
+	}
+	return nil
+}
+
+// SetCaller keeps v, what authentication found out about a request, for Caller. It is false outside AccessLog. A second
+// context, and the second copy of the request that it takes, cost as much as the rest of the chain.
+func SetCaller(ctx context.Context, v any) bool {
+	n := noteOf(ctx)
+	if n != nil {
+		n.caller = v
+	}
+	return n != nil
+}
+
+// Caller is what SetCaller kept, or nil.
+func Caller(ctx context.Context) any {
+	if n := noteOf(ctx); n != nil {
+		return n.caller
 	}
 	return nil
 }
