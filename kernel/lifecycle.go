@@ -36,21 +36,22 @@ func (k *Kernel) begin(ctx context.Context) error {
 	return nil
 }
 
-// cullable says by which rule the kernel is to be culled now, or "".
-func (k *Kernel) cullable(now time.Time) string {
+// cullable says in what time the kernel is to be culled if it goes on as it does now (0 is at once), and by
+// which rule; no rule, no culling.
+func (k *Kernel) cullable(now time.Time) (due time.Duration, why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	idle := now.Sub(k.active)
 	switch {
-	case k.ended || idle <= k.cfg.CullIdleTimeout:
-		return ""
+	case k.ended:
+		return 0, ""
 	case k.state == stateBusy && !k.cfg.CullBusy:
-		return ""
+		return 0, ""
 	case len(k.clients) > 0 && !k.cfg.CullConnected:
-		return ""
+		return 0, ""
 	}
-	return "the kernel was idle for " + idle.Round(time.Second).String() + " and was culled: the limit is " +
-		k.cfg.CullIdleTimeout.String()
+	return max(0, k.cfg.CullIdleTimeout-idle), "the kernel was idle for " + idle.Round(time.Second).String() +
+		" and was culled: the limit is " + k.cfg.CullIdleTimeout.String()
 }
 
 // killNow ends the process at once, whatever it was asked before.

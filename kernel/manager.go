@@ -197,23 +197,29 @@ func (m *Manager) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	tick := time.NewTicker(m.cfg.CullInterval)
-	defer tick.Stop()
+	timer := time.NewTimer(m.cfg.CullInterval)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			m.cull(time.Now())
+		case <-timer.C:
+			timer.Reset(m.cull(time.Now()))
 		}
 	}
 }
 
-// cull shuts down the kernels that are idle too long.
-func (m *Manager) cull(now time.Time) {
+// cull shuts down the kernels that are idle too long, and says when to look again: when the next of them will
+// be, or after CullInterval, for a kernel may cease to be busy or connected meanwhile.
+func (m *Manager) cull(now time.Time) (next time.Duration) {
+	next = m.cfg.CullInterval
 	for _, k := range m.all() {
-		why := k.cullable(now)
+		due, why := k.cullable(now)
 		if why == "" {
+			continue
+		}
+		if due > 0 {
+			next = min(next, due)
 			continue
 		}
 		m.cfg.Logger.Info("kernel is culled", "kernel_id", k.id, "reason", why)
@@ -224,6 +230,7 @@ func (m *Manager) cull(now time.Time) {
 			}
 		})
 	}
+	return next
 }
 
 // Close shuts every kernel down, in parallel, and takes no new ones. It returns when all are gone, or with an
