@@ -178,7 +178,9 @@ func TestALostSessionIsDeletedPatchedAndReplaced(t *testing.T) {
 	m, host := reopened(t, lostRow())
 	s := patch(t, m, "5a", sessions.Patch{KernelName: "python3"})
 	require.True(t, s.Kernel.Alive())
-	require.Len(t, host.running(), 1)
+	require.Equal(t, []string{s.Kernel.ID}, host.running())
+	require.NoError(t, host.Shutdown(t.Context(), s.Kernel.ID))
+	require.Empty(t, m.List(t.Context()))
 
 	m, _ = reopened(t, lostRow())
 	other := create(t, m, notebook("b"))
@@ -190,6 +192,58 @@ func TestALostSessionIsDeletedPatchedAndReplaced(t *testing.T) {
 	require.Equal(t, "old", s.Kernel.ID, "a client that sends its old kernel's id gets it")
 	require.NoError(t, host.Shutdown(t.Context(), "old"))
 	require.Empty(t, m.List(t.Context()))
+}
+
+func TestAKernelThatOutlivedItsServerIsThere(t *testing.T) {
+	m, host := reopened(t, lostRow())
+	_, err := host.Start(t.Context(), kernel.StartOptions{ID: "old"})
+	require.NoError(t, err)
+	s, err := m.Get(t.Context(), "5a")
+	require.NoError(t, err)
+	require.True(t, s.Kernel.Alive())
+	require.NoError(t, host.Shutdown(t.Context(), "old"))
+	require.Empty(t, m.List(t.Context()), "it was seen, so it was shut down")
+}
+
+// betweenHost does something when the Manager first asks for a kernel, which it then does not find.
+type betweenHost struct {
+	*fakeHost
+	between func(id string)
+}
+
+func (h *betweenHost) Get(id string) (kernel.Status, error) {
+	if f := h.between; f != nil {
+		h.between = nil
+		f(id)
+		return kernel.Status{}, fault.New(fault.NotFound, "kernel %s does not exist", id)
+	}
+	return h.fakeHost.Get(id)
+}
+
+func TestAKernelIDThatAnotherTakesMeanwhile(t *testing.T) {
+	host := &betweenHost{fakeHost: newFakeHost()}
+	m := manager(t, host)
+	host.between = func(id string) {
+		_, err := host.Start(t.Context(), kernel.StartOptions{ID: id})
+		require.NoError(t, err)
+	}
+	s := create(t, m, sessions.CreateRequest{Path: "a", Type: "file", KernelID: "mine"})
+	require.Equal(t, "mine", s.Kernel.ID)
+	require.Len(t, host.running(), 1)
+}
+
+func TestASessionThatGetsItsKernelBackMeanwhileIsNotPruned(t *testing.T) {
+	host := &betweenHost{fakeHost: newFakeHost()}
+	m := manager(t, host)
+	req := sessions.CreateRequest{Path: "a", Type: "file", KernelID: "mine"}
+	s := create(t, m, req)
+	host.between = func(id string) {
+		require.NoError(t, host.Shutdown(t.Context(), id))
+		_, err := host.Start(t.Context(), kernel.StartOptions{ID: id})
+		require.NoError(t, err)
+	}
+	require.Empty(t, m.List(t.Context()))
+	require.Equal(t, []string{s.ID}, ids(m.List(t.Context())))
 }
 
 func TestAnUnreachableHostEndsNothing(t *testing.T) {

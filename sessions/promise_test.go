@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -90,34 +92,79 @@ func TestAWaiterMayGiveUp(t *testing.T) {
 }
 
 func TestADeleteThatHasBegunComesBeforeACreate_P1(t *testing.T) {
-	host := newFakeHost()
-	m := manager(t, host)
-	s := create(t, m, notebook("a"))
-	slow := &slowShutdown{fakeHost: host, begun: make(chan struct{}), proceed: make(chan struct{})}
-	m, err := sessions.New(t.Context(), sessions.Config{}, slow, &memory{rows: []sessions.Row{
-		{ID: s.ID, Path: s.Path, Type: s.Type, KernelID: s.Kernel.ID, Created: s.Created},
-	}})
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = m.Delete(context.Background(), s.ID) })
-	<-slow.begun
-	next := make(chan sessions.Session, 1)
-	wg.Go(func() { s, _ := m.Create(context.Background(), notebook("a")); next <- s })
-	close(slow.proceed)
-	wg.Wait()
-	require.NotEqual(t, s.ID, (<-next).ID)
-	require.Len(t, host.running(), 1)
+	synctest.Test(t, func(t *testing.T) {
+		host := &slowShutdown{fakeHost: newFakeHost(), proceed: make(chan struct{})}
+		m := manager(t, host)
+		s := create(t, m, notebook("a"))
+		go func() { _ = m.Delete(context.Background(), s.ID) }()
+		synctest.Wait()
+		next := make(chan sessions.Session, 1)
+		go func() { s, _ := m.Create(context.Background(), notebook("a")); next <- s }()
+		synctest.Wait()
+		require.Empty(t, next, "it waits for the delete")
+		close(host.proceed)
+		require.NotEqual(t, s.ID, (<-next).ID)
+		require.Len(t, host.running(), 1)
+	})
 }
 
 type slowShutdown struct {
 	*fakeHost
-	begun, proceed chan struct{}
+	proceed chan struct{}
 }
 
 func (h *slowShutdown) Shutdown(ctx context.Context, id string) error {
-	close(h.begun)
 	<-h.proceed
 	return h.fakeHost.Shutdown(ctx, id)
+}
+
+func TestADeleteWaitsForAPatchThatHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newFakeHost()
+		m := manager(t, host)
+		s := create(t, m, notebook("a"))
+		proceed := make(chan struct{})
+		host.starting = func(context.Context, kernel.StartOptions) error { <-proceed; return nil }
+		go func() { _, _ = m.Update(context.Background(), s.ID, sessions.Patch{KernelName: "ir", Path: ptr("b")}) }()
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- m.Delete(context.Background(), s.ID) }()
+		synctest.Wait()
+		require.Empty(t, done)
+		close(proceed)
+		require.NoError(t, <-done)
+		require.Empty(t, m.List(t.Context()))
+		require.Empty(t, host.running())
+	})
+}
+
+func TestADeleteFollowsASessionThatIsRenamedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &slowShutdown{fakeHost: newFakeHost(), proceed: make(chan struct{})}
+		m := manager(t, host)
+		s := create(t, m, notebook("a"))
+		errs := make(chan error, 3)
+		go func() {
+			_, err := m.Update(context.Background(), s.ID, sessions.Patch{Path: ptr("b"), KernelName: "ir"})
+			errs <- err
+		}()
+		synctest.Wait() // it ends the old kernel
+		go func() { errs <- m.Delete(context.Background(), s.ID) }()
+		synctest.Wait()
+		host.proceed <- struct{}{}
+		synctest.Wait() // the delete ends the new kernel
+		go func() {
+			_, err := m.Update(context.Background(), s.ID, sessions.Patch{KernelName: "python3"})
+			errs <- err
+		}()
+		synctest.Wait()
+		require.Len(t, errs, 1, "the second patch waits for the delete")
+		close(host.proceed)
+		require.NoError(t, <-errs)
+		require.NoError(t, <-errs)
+		require.Equal(t, fault.NotFound, kind(<-errs))
+		require.Empty(t, host.running())
+	})
 }
 
 // event is one answered call of the crowd below, on a clock that only orders.
@@ -187,6 +234,75 @@ func TestACrowdOnOneIdentity_P1(t *testing.T) {
 		require.NoError(t, m.Delete(t.Context(), s.ID))
 	}
 	require.Empty(t, host.running(), "no kernel is left behind (P11)")
+}
+
+// TestACrowdOnTwoIdentities_P1 adds renames to and fro and changes of the kernel, and holds what is on disk
+// against what is seen.
+func TestACrowdOnTwoIdentities_P1(t *testing.T) {
+	host, disk := newFakeHost(), &ledger{rows: map[string]sessions.Row{}}
+	m, err := sessions.New(t.Context(), sessions.Config{}, host, disk)
+	require.NoError(t, err)
+	paths := []string{"p", "q"}
+	failures := make(chan error, crowd*10)
+	var wg sync.WaitGroup
+	for range crowd {
+		wg.Go(func() {
+			for range 4 {
+				s, err := m.Create(context.Background(), notebook(paths[rand.IntN(2)]))
+				if err != nil {
+					failures <- err
+					return
+				}
+				switch rand.IntN(4) {
+				case 0:
+					err = m.Delete(context.Background(), s.ID)
+				case 1:
+					_, err = m.Update(context.Background(), s.ID, sessions.Patch{Path: ptr(paths[rand.IntN(2)])})
+				case 2:
+					_, err = m.Update(context.Background(), s.ID, sessions.Patch{KernelName: "ir"})
+				default:
+					err = noTwins(m.List(context.Background()))
+				}
+				if k := fault.KindOf(err); err != nil && k != fault.NotFound && k != fault.Gone && k != fault.Conflict {
+					failures <- err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(failures)
+	for err := range failures {
+		require.NoError(t, err)
+	}
+	all := m.List(t.Context())
+	require.LessOrEqual(t, len(all), 2)
+	require.Len(t, disk.rows, len(all))
+	require.Len(t, host.running(), len(all), "one kernel a session, and none besides")
+	for _, s := range all {
+		require.Equal(t, s.Path, disk.rows[s.ID].Path)
+		require.Equal(t, s.Kernel.ID, disk.rows[s.ID].KernelID)
+	}
+}
+
+// ledger is a Store that can be read at any time. Its writes take a while, as a disk's do.
+type ledger struct {
+	mu   sync.Mutex
+	rows map[string]sessions.Row // guarded by mu
+}
+
+func (l *ledger) Load(context.Context) ([]sessions.Row, error) { return nil, nil }
+
+func (l *ledger) Apply(_ context.Context, c sessions.Change) error {
+	runtime.Gosched()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range c.Drop {
+		delete(l.rows, id)
+	}
+	for _, r := range c.Put {
+		l.rows[r.ID] = r
+	}
+	return nil
 }
 
 func noTwins(all []sessions.Session) error {
