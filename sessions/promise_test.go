@@ -143,16 +143,19 @@ func TestADeleteFollowsASessionThatIsRenamedMeanwhile(t *testing.T) {
 		host := &slowShutdown{fakeHost: newFakeHost(), proceed: make(chan struct{})}
 		m := manager(t, host)
 		s := create(t, m, notebook("a"))
+		started := make(chan struct{})
+		host.starting = func(context.Context, kernel.StartOptions) error { <-started; return nil }
 		errs := make(chan error, 3)
 		go func() {
 			_, err := m.Update(context.Background(), s.ID, sessions.Patch{Path: ptr("b"), KernelName: "ir"})
 			errs <- err
 		}()
-		synctest.Wait() // it ends the old kernel
-		go func() { errs <- m.Delete(context.Background(), s.ID) }()
 		synctest.Wait()
-		host.proceed <- struct{}{}
-		synctest.Wait() // the delete ends the new kernel
+		go func() { errs <- m.Delete(context.Background(), s.ID) }() // of "a", so far
+		synctest.Wait()
+		close(started)
+		host.proceed <- struct{}{} // ends the first kernel
+		synctest.Wait()            // the delete is ending the second
 		go func() {
 			_, err := m.Update(context.Background(), s.ID, sessions.Patch{KernelName: "python3"})
 			errs <- err
