@@ -98,7 +98,7 @@ func (p *localProcess) Kill() error {
 	p.killed = p.killed || !p.ended
 	p.mu.Unlock()
 	deadline := time.Now().Add(killWait)
-	closeAll(p.members()) // as in Terminate
+	p.remember() // while parents and sessions still tell
 	if _, err := p.signalGroup(syscall.SIGKILL); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -34,25 +34,38 @@ func checkStartable(s Spec) error {
 	return err
 }
 
-func TestIPykernelStarts(t *testing.T) {
-	spec := requireKernel(t, "python3")
-	l, err := NewLocal(LocalConfig{Environ: os.Environ()})
-	require.NoError(t, err)
-	c, err := NewConnection(shortDir(t), "k-1", spec.Name, spec.Transport())
-	require.NoError(t, err)
-	defer c.Close()
-	p, err := l.Launch(t.Context(), Launch{KernelID: "k-1", Spec: spec, ConnectionFile: c.File, Release: c.Release, Cwd: t.TempDir()})
-	require.NoError(t, err)
-	defer p.Kill()
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("unix", strings.TrimPrefix(c.Info.Endpoint(Shell), "ipc://"))
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	}, 30*time.Second, 10*time.Millisecond)
-	require.NoError(t, p.Kill())
-	<-p.Done()
+func TestRealKernelsStart(t *testing.T) {
+	for _, name := range []string{"python3", "ir"} {
+		t.Run(name, func(t *testing.T) {
+			spec := requireKernel(t, name)
+			require.Equal(t, IPC, spec.Transport())
+			l, err := NewLocal(LocalConfig{Environ: os.Environ()})
+			require.NoError(t, err)
+			base := shortDir(t)
+			c, err := NewConnection(base, "0f3a", spec.Name, spec.Transport())
+			require.NoError(t, err)
+			p, err := l.Launch(t.Context(), Launch{
+				KernelID: "0f3a", Spec: spec, ConnectionFile: c.File, Release: c.Release, Cwd: t.TempDir(),
+			})
+			require.NoError(t, err)
+			defer p.Kill()
+			for _, ep := range []string{c.Info.Endpoint(Shell), c.Info.Endpoint(IOPub), c.Info.Endpoint(Stdin), c.Info.Endpoint(Control), c.Info.Heartbeat()} {
+				require.Eventually(t, func() bool {
+					conn, err := net.Dial("unix", strings.TrimPrefix(ep, "ipc://"))
+					if err != nil {
+						return false
+					}
+					return conn.Close() == nil
+				}, patience, waitTick, "%s %s", ep, "is not served")
+			}
+			require.NoError(t, p.Kill())
+			require.Equal(t, syscall.SIGKILL, waitDone(t, p).Signal)
+			require.NoError(t, c.Close())
+			left, err := os.ReadDir(base)
+			require.NoError(t, err)
+			require.Empty(t, left, "P11")
+		})
+	}
 }
 
 // shortDir is a t.TempDir whose path leaves room for the names of unix sockets.

@@ -59,14 +59,15 @@ func NewSpecs(cfg SpecsConfig) *Specs {
 	}
 	return &Specs{
 		cfg: cfg, log: cfg.Log, warned: map[string]string{},
-		where: sync.OnceValue(func() specPath { return newSpecPath(parseEnviron(cfg.Environ), cfg.DataDirs) }),
+		where: sync.OnceValue(func() specPath { return newSpecPath(kernelEnviron(cfg.Environ, nil), cfg.DataDirs) }),
 	}
 }
 
 // Default is the name of the default kernelspec, whether it is installed or not.
 func (s *Specs) Default() string { return s.cfg.DefaultName }
 
-// All gives the usable kernelspecs by name. A broken kernel.json is left out and logged once.
+// All gives the usable kernelspecs by name. A broken kernel.json is left out and logged once. The map is the
+// caller's, what its Specs refer to is not.
 func (s *Specs) All() map[string]Spec { return maps.Clone(s.current().specs) }
 
 // Find gives a kernelspec by its name in any case. An unknown or a broken one is NotFound.
