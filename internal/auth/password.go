@@ -2,7 +2,7 @@ package auth
 
 import (
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // only to verify what Jupyter once wrote
+	"crypto/sha1" // only to verify what Jupyter once wrote
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"

@@ -18,7 +18,7 @@ func Recover(next http.Handler) http.Handler {
 			if v == nil {
 				return
 			}
-			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
+			if v == http.ErrAbortHandler { // never wrapped, and net/http compares it the same way
 				panic(v)
 			}
 			err := fault.Wrap(fault.Internal, fmt.Errorf("panic: %v", v), "panic")
