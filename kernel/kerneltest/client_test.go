@@ -28,48 +28,62 @@ type client struct {
 	sent    int
 }
 
+func newClient(t testing.TB, k *kerneltest.Kernel) *client {
+	return &client{
+		t:       t,
+		codec:   kernel.NewCodec([]byte(k.Key())),
+		sockets: map[kernel.Channel]zmq4.Socket{},
+		inbox:   map[kernel.Channel]chan *kernel.Message{},
+		bad:     make(chan error, 1000),
+	}
+}
+
+// dial connects all sockets and waits until the subscription holds.
 func dial(t testing.TB, k *kerneltest.Kernel) *client {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	id := zmq4.WithID(zmq4.SocketIdentity("client-of-" + t.Name()))
-	c := &client{
-		t:     t,
-		codec: kernel.NewCodec([]byte(k.Key())),
-		hb:    zmq4.NewReq(ctx, zmq4.WithAutomaticReconnect(false)),
-		sockets: map[kernel.Channel]zmq4.Socket{
-			kernel.Shell:   zmq4.NewDealer(ctx, id, zmq4.WithAutomaticReconnect(false)),
-			kernel.Control: zmq4.NewDealer(ctx, id, zmq4.WithAutomaticReconnect(false)),
-			kernel.Stdin:   zmq4.NewDealer(ctx, id, zmq4.WithAutomaticReconnect(false)),
-			kernel.IOPub:   zmq4.NewSub(ctx, zmq4.WithAutomaticReconnect(false)),
-		},
-		inbox: map[kernel.Channel]chan *kernel.Message{},
-		bad:   make(chan error, 1000),
+	c := newClient(t, k)
+	for _, ch := range []kernel.Channel{kernel.Shell, kernel.Control, kernel.Stdin, kernel.IOPub} {
+		c.connect(k, ch)
 	}
+	c.hb = zmq4.NewReq(context.Background(), zmq4.WithAutomaticReconnect(false))
 	require.NoError(t, c.hb.Dial(k.Endpoint("hb")))
-	require.NoError(t, c.sockets[kernel.IOPub].SetOption(zmq4.OptionSubscribe, ""))
-	done := make(chan struct{}, len(c.sockets))
-	for ch, s := range c.sockets {
-		require.NoError(t, s.Dial(k.Endpoint(ch.String())))
-		inbox := make(chan *kernel.Message, 100_000)
-		c.inbox[ch] = inbox
-		go func() {
-			c.receive(ch, s, inbox)
-			done <- struct{}{}
-		}()
-	}
-	t.Cleanup(func() {
-		cancel()
-		c.hb.Close()
-		for _, s := range c.sockets {
-			s.Close()
-		}
-		for range c.sockets {
-			<-done
-		}
-	})
+	t.Cleanup(func() { c.hb.Close() })
 	// JEP 65: the subscription holds from here on.
 	require.Equal(t, "iopub_welcome", c.next(kernel.IOPub).Header.MsgType)
 	return c
+}
+
+// connect opens one channel for the time of the test.
+func (c *client) connect(k *kerneltest.Kernel, ch kernel.Channel) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	id := zmq4.WithID(zmq4.SocketIdentity("client of " + c.t.Name()))
+	s := zmq4.NewDealer(ctx, id, zmq4.WithAutomaticReconnect(false))
+	if ch == kernel.IOPub {
+		s = zmq4.NewSub(ctx, zmq4.WithAutomaticReconnect(false))
+		require.NoError(c.t, s.SetOption(zmq4.OptionSubscribe, ""))
+	}
+	require.NoError(c.t, s.Dial(k.Endpoint(ch.String())))
+	inbox, done := make(chan *kernel.Message, 100_000), make(chan struct{})
+	c.sockets[ch], c.inbox[ch] = s, inbox
+	go func() {
+		defer close(done)
+		c.receive(ch, s, inbox)
+	}()
+	c.t.Cleanup(func() {
+		cancel()
+		s.Close()
+		<-done
+	})
+}
+
+// beat sends a heartbeat and waits for its echo.
+func (c *client) beat() {
+	c.t.Helper()
+	require.NoError(c.t, c.hb.Send(zmq4.NewMsgString("ping")))
+	m, err := c.hb.Recv()
+	require.NoError(c.t, err)
+	require.Equal(c.t, "ping", string(m.Frames[0]))
 }
 
 func (c *client) receive(ch kernel.Channel, s zmq4.Socket, inbox chan<- *kernel.Message) {

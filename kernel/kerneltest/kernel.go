@@ -14,6 +14,9 @@ import (
 // queueLen is how many requests a channel holds before it stops reading: libzmq's high-water mark.
 const queueLen = 1000
 
+// killed is the end of a process by SIGKILL.
+var killed = kernel.Exit{Code: -1, Signal: syscall.SIGKILL}
+
 // Kernel is one running scripted kernel. All methods are safe for concurrent use.
 type Kernel struct {
 	// immutable
@@ -183,6 +186,9 @@ func (k *Kernel) Dropped() int {
 // Queued counts the shell requests that wait behind the one in work.
 func (k *Kernel) Queued() int { return len(k.queues[0]) }
 
+// Hung reports whether the command hang or hang-all is at work.
+func (k *Kernel) Hung() bool { return k.hung.Load() }
+
 // Interrupt does what SIGINT does: it ends the shell request in work, if there is one. A hung kernel ignores it.
 func (k *Kernel) Interrupt() {
 	if k.hung.Load() {
@@ -221,7 +227,7 @@ func (k *Kernel) Disconnect(names ...string) {
 
 // Close kills the kernel and returns when its goroutines are gone. Idempotent.
 func (k *Kernel) Close() {
-	k.end(kernel.Exit{Code: -1, Signal: syscall.SIGKILL}, false)
+	k.end(killed, false)
 	<-k.done
 }
 

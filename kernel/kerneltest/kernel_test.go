@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zeromq/zmq4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nbserv/nbserv/kernel"
@@ -49,10 +48,8 @@ func TestExecuteIsBracketedAndAnswered(t *testing.T) {
 func TestHeartbeatEchoes(t *testing.T) {
 	everyTransport(t, func(t *testing.T, o kerneltest.Options) {
 		c := dial(t, kerneltest.Start(t, o))
-		require.NoError(t, c.hb.Send(zmq4.NewMsgString("ping")))
-		m, err := c.hb.Recv()
-		require.NoError(t, err)
-		require.Equal(t, "ping", string(m.Frames[0]))
+		c.beat()
+		c.beat()
 	})
 }
 

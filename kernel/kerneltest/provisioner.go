@@ -1,0 +1,100 @@
+package kerneltest
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nbserv/nbserv/kernel"
+)
+
+// firstPID numbers the processes of a Provisioner from above what any system gives out, so that a signal
+// that is sent to one by mistake reaches nobody.
+const firstPID = 1 << 30
+
+var lastPID atomic.Int64
+
+// Provisioner is a kernel.Provisioner that runs scripted kernels in this process. Signals and exit codes are
+// simulated: Interrupt interrupts the execution, Terminate ends a kernel that does not hang, Kill every one.
+// It is safe for concurrent use.
+type Provisioner struct {
+	options func(kernel.Launch) (Options, error) // immutable
+
+	mu       sync.Mutex
+	launched []*Kernel // guarded by mu
+}
+
+var _ kernel.Provisioner = (*Provisioner)(nil)
+
+// NewProvisioner makes a Provisioner whose kernels all have the same Options and end with the test.
+func NewProvisioner(t testing.TB, o Options) *Provisioner {
+	return NewProvisionerFunc(t, func(kernel.Launch) (Options, error) { return o, nil })
+}
+
+// NewProvisionerFunc makes a Provisioner that asks for the Options of each kernel; an error fails the launch.
+// options runs on the goroutine of Launch.
+func NewProvisionerFunc(t testing.TB, options func(kernel.Launch) (Options, error)) *Provisioner {
+	p := &Provisioner{options: options}
+	t.Cleanup(func() {
+		for _, k := range p.Kernels() {
+			k.Close()
+		}
+	})
+	return p
+}
+
+// Launch starts a kernel on the launch's connection file.
+func (p *Provisioner) Launch(ctx context.Context, l kernel.Launch) (kernel.Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	o, err := p.options(l)
+	if err != nil {
+		return nil, err
+	}
+	if o.Cwd == "" {
+		o.Cwd = l.Cwd
+	}
+	if o.Getenv == nil {
+		o.Getenv = launchEnv(l)
+	}
+	k, err := Serve(l.ConnectionFile, o)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.launched = append(p.launched, k)
+	return process{Kernel: k, pid: firstPID + int(lastPID.Add(1))}, nil
+}
+
+// Kernels are all kernels launched so far, oldest first, the ended ones too.
+func (p *Provisioner) Kernels() []*Kernel {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*Kernel(nil), p.launched...)
+}
+
+// launchEnv is the environment a launch asks for, without this process's own.
+func launchEnv(l kernel.Launch) func(string) string {
+	return func(name string) string {
+		if v, ok := l.Env[name]; ok {
+			return v
+		}
+		return l.Spec.Env[name]
+	}
+}
+
+// process is a Kernel with the face of a process.
+type process struct {
+	*Kernel
+	pid int
+}
+
+var _ kernel.Process = process{}
+
+func (p process) Record() kernel.Record { return kernel.Record{PID: p.pid, PGID: p.pid} }
+func (p process) Interrupt() error      { p.Kernel.Interrupt(); return nil }
+func (p process) Terminate() error      { p.Kernel.Terminate(); return nil }
+func (p process) Kill() error           { p.Kernel.Die(killed); return nil }
