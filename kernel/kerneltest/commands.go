@@ -27,7 +27,9 @@ buffers N SIZE      N comm_msg with one binary buffer of SIZE bytes, numbered in
 sleep DURATION      interruptible
 input PROMPT        ask, print the answer
 error NAME TEXT     fail with this exception
-env NAME, cwd, pid  print what the kernel sees
+env NAME            print an environment variable
+cwd                 print the working folder
+pid                 print the process id
 die CODE            exit at once; a negative code is the number of a signal
 hang                answer nothing but heartbeats, ignore interrupts and SIGTERM
 hang-all            not even heartbeats
@@ -46,51 +48,46 @@ garbage CHANNEL     random bytes where a frame should begin
 // A command returns an error for a malformed line, and whether the next line may run.
 type command func(r *Request, rest string) (next bool, err error)
 
-func commands() map[string]command {
-	return map[string]command{
-		"echo":    (*Request).cmdEcho,
-		"print":   printer("stdout"),
-		"stderr":  printer("stderr"),
-		"display": (*Request).cmdDisplay,
-		"order":   (*Request).cmdOrder,
-		"flood":   (*Request).cmdFlood,
-		"buffers": (*Request).cmdBuffers,
-		"sleep":   (*Request).cmdSleep,
-		"input":   (*Request).cmdInput,
-		"error":   (*Request).cmdError,
-		"env":     (*Request).cmdEnv,
-		"cwd":     (*Request).cmdCwd,
-		"pid":     func(r *Request, _ string) (bool, error) { return r.line(strconv.Itoa(os.Getpid())) },
-		"die":     (*Request).cmdDie,
-		"hang":    func(r *Request, _ string) (bool, error) { return r.hang(false) },
-		"hang-all": func(r *Request, _ string) (bool, error) {
-			return r.hang(true)
-		},
-		"cut":        (*Request).cmdCut,
-		"noreply":    func(r *Request, _ string) (bool, error) { r.NoReply(); return true, nil },
-		"noidle":     func(r *Request, _ string) (bool, error) { r.NoIdle(); return true, nil },
-		"late-reply": (*Request).cmdLateReply,
-		"late-idle":  (*Request).cmdLateIdle,
-		"badsig":     (*Request).cmdBadSig,
-		"replay":     (*Request).cmdReplay,
-		"hugeframe":  raw(hugeFrame(flagMore)),
-		"half":       raw(append(appendFrameHeader(nil, flagMore, 9), "<IDS|"...)),
-		"garbage":    raw([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffgarbage")),
-	}
+var commands = map[string]command{
+	"echo":       (*Request).cmdEcho,
+	"print":      printer("stdout"),
+	"stderr":     printer("stderr"),
+	"display":    (*Request).cmdDisplay,
+	"order":      (*Request).cmdOrder,
+	"flood":      (*Request).cmdFlood,
+	"buffers":    (*Request).cmdBuffers,
+	"sleep":      (*Request).cmdSleep,
+	"input":      (*Request).cmdInput,
+	"error":      (*Request).cmdError,
+	"env":        (*Request).cmdEnv,
+	"cwd":        (*Request).cmdCwd,
+	"pid":        func(r *Request, _ string) (bool, error) { return r.line(strconv.Itoa(os.Getpid())) },
+	"die":        (*Request).cmdDie,
+	"hang":       func(r *Request, _ string) (bool, error) { return r.hang(false) },
+	"hang-all":   func(r *Request, _ string) (bool, error) { return r.hang(true) },
+	"cut":        (*Request).cmdCut,
+	"noreply":    func(r *Request, _ string) (bool, error) { r.NoReply(); return true, nil },
+	"noidle":     func(r *Request, _ string) (bool, error) { r.NoIdle(); return true, nil },
+	"late-reply": (*Request).cmdLateReply,
+	"late-idle":  (*Request).cmdLateIdle,
+	"badsig":     (*Request).cmdBadSig,
+	"replay":     (*Request).cmdReplay,
+	"hugeframe":  raw(hugeFrame(flagMore)),
+	"half":       raw(append(appendFrameHeader(nil, flagMore, 9), "<IDS|"...)),
+	"garbage":    raw([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffgarbage")),
 }
 
-func commandNames() []string { return slices.Sorted(maps.Keys(commands())) }
+func commandNames() []string { return slices.Sorted(maps.Keys(commands)) }
 
 // runCommands runs the lines of an execute_request's code until one ends the execution.
 func (r *Request) runCommands() {
-	table := commands()
 	for line := range strings.Lines(r.Code()) {
 		line = strings.TrimSpace(line)
 		if line == "" {
 			continue
 		}
 		name, rest, _ := strings.Cut(line, " ")
-		run, ok := table[name]
+		run, ok := commands[name]
 		if !ok {
 			r.Error("NameError", fmt.Sprintf("no command %q", name))
 			return
@@ -297,6 +294,8 @@ func twoNumbers(rest string) (a, b int, err error) {
 	if a, err = strconv.Atoi(words[0]); err != nil {
 		return 0, 0, err
 	}
-	b, err = strconv.Atoi(words[1])
+	if b, err = strconv.Atoi(words[1]); err == nil && (a < 0 || b < 0) {
+		err = errors.New("a number is negative")
+	}
 	return a, b, err
 }

@@ -25,18 +25,28 @@ func rawDial(t *testing.T, k *kerneltest.Kernel, socket string) net.Conn {
 	return conn
 }
 
-// subscribe speaks ZMTP 3.1 by hand as a SUB socket that wants everything, and reads past the welcome.
-func subscribe(t *testing.T, k *kerneltest.Kernel) net.Conn {
+// rawSub speaks ZMTP 3.1 by hand as a SUB socket without subscriptions.
+func rawSub(t *testing.T, k *kerneltest.Kernel) net.Conn {
 	t.Helper()
 	conn := rawDial(t, k, "iopub")
-	greeting := make([]byte, 64)
-	greeting[0], greeting[9], greeting[10], greeting[11] = 0xff, 0x7f, 3, 1
-	copy(greeting[12:], "NULL")
-	hello := string(greeting) + "\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB" + "\x04\x0a\x09SUBSCRIBE"
-	_, err := io.WriteString(conn, hello)
-	require.NoError(t, err)
+	write(t, conn, nullGreeting()+"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB")
+	readUntil(t, conn, "\x05READY\x0bSocket-Type\x00\x00\x00\x04XPUB")
+	return conn
+}
+
+// subscribe is rawSub subscribed to everything, the welcome read.
+func subscribe(t *testing.T, k *kerneltest.Kernel) net.Conn {
+	t.Helper()
+	conn := rawSub(t, k)
+	write(t, conn, "\x04\x0a\x09SUBSCRIBE")
 	readUntil(t, conn, "iopub_welcome", `{"subscription":""}`)
 	return conn
+}
+
+func write(t *testing.T, conn net.Conn, s string) {
+	t.Helper()
+	_, err := io.WriteString(conn, s)
+	require.NoError(t, err)
 }
 
 // readUntil reads until all texts have come, in this order, and gives what it read.
@@ -102,9 +112,8 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := rawDial(t, k, "shell")
-			_, err := io.WriteString(conn, hello)
-			require.NoError(t, err)
-			_, err = io.Copy(io.Discard, conn)
+			write(t, conn, hello)
+			_, err := io.Copy(io.Discard, conn)
 			if err != nil { // it closed with our bytes unread
 				require.ErrorContains(t, err, "connection reset")
 			}
@@ -116,6 +125,26 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 
 func nullGreeting() string {
 	return "\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x01NULL" + strings.Repeat("\x00", 48)
+}
+
+func TestSubscriptionsChooseByPrefix(t *testing.T) {
+	k := kerneltest.Start(t, kerneltest.Options{})
+	c := newClient(t, k)
+	c.connect(k, kernel.Shell)
+	sub := rawSub(t, k)
+	write(t, sub, "\x04\x11\x09SUBSCRIBEkernel.") // 3.1's command
+	seen := readUntil(t, sub, "\x01\x07kernel.", `{"subscription":"kernel."}`)
+	require.NotContains(t, string(seen), "status")
+	answer(c, "echo one")
+	readUntil(t, sub, "one", idleStatus)
+
+	write(t, sub, "\x00\x04\x01abc"+"\x04\x0e\x06CANCELkernel.") // 3.0's message, and 3.1's command
+	readUntil(t, sub, `{"subscription":"abc"}`)
+	write(t, sub, "\x04\x0a\x04PING\x00\x00ctx") // answered after the CANCEL took hold
+	readUntil(t, sub, "\x04\x08\x04PONGctx")
+	answer(c, "echo two")
+	write(t, sub, "\x04\x0a\x04PING\x00\x00end")
+	require.NotContains(t, string(readUntil(t, sub, "\x04\x08\x04PONGend")), "two")
 }
 
 // answer executes code and waits for the reply.
@@ -210,6 +239,21 @@ func TestDieCutsConnections(t *testing.T) {
 	<-k.Done()
 	require.Equal(t, kernel.Exit{Code: 3}, k.Exit())
 }
+
+func TestCutConnectionsCanBeMadeAgain(t *testing.T) {
+	k := kerneltest.Start(t, kerneltest.Options{})
+	sub := subscribe(t, k)
+	c := newClient(t, k)
+	c.connect(k, kernel.Shell)
+	require.Equal(t, "ok", field(answer(c, "cut iopub"), "status"))
+	_, err := io.Copy(io.Discard, sub)
+	require.NoError(t, err)
+	sub = subscribe(t, k) // a new subscription to everything, as the old one is gone: it is welcomed
+	answer(c, "echo x")
+	readUntil(t, sub, idleStatus)
+}
+
+const idleStatus = `{"execution_state":"idle"}`
 
 // A libzmq PUB drops what a subscriber does not take; so that tests can show that our readers never make it.
 func TestHighWaterMarkDrops(t *testing.T) {

@@ -2,6 +2,7 @@ package kerneltest_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,4 +149,72 @@ func TestLargeBuffersArriveWhole(t *testing.T) {
 			require.Equal(t, byte(999_999%256), m.Buffers[0][999_999])
 		}
 	})
+}
+
+func TestCommandsAreDocumented(t *testing.T) {
+	c := dial(t, kerneltest.Start(t, kerneltest.Options{}))
+	c.send(kernel.Shell, "complete_request", `{"code":"","cursor_pos":0}`)
+	var reply struct{ Matches []string }
+	require.NoError(t, json.Unmarshal(c.next(kernel.Shell).Parts[kernel.PartContent], &reply))
+	var documented []string
+	for line := range strings.Lines(strings.TrimSpace(kerneltest.Commands)) {
+		documented = append(documented, strings.Fields(line)[0])
+	}
+	require.ElementsMatch(t, documented, reply.Matches)
+}
+
+func TestMalformedCommandsAreErrors(t *testing.T) {
+	c := dial(t, kerneltest.Start(t, kerneltest.Options{}))
+	for code, ename := range map[string]string{
+		"nonsense": "NameError", "flood 3": "SyntaxError", "buffers a b": "SyntaxError", "sleep long": "SyntaxError",
+		"die now": "SyntaxError", "cut heart": "SyntaxError", "half stdin": "SyntaxError", "error E text": "E",
+		"order x": "SyntaxError", "flood -1 1": "SyntaxError",
+	} {
+		reply := answer(c, code)
+		require.Equal(t, ename, field(reply, "ename"), code)
+	}
+}
+
+func TestOutputsOfAllKindsKeepTheirOrder(t *testing.T) {
+	c := dial(t, kerneltest.Start(t, kerneltest.Options{}))
+	out := c.outputs(c.execute("order 4"))
+	require.Equal(t, []string{"status", "execute_input", "stream", "stream", "display_data", "stream", "status"}, types(out))
+	require.Equal(t, []string{"stdout", "stderr"}, []string{field(out[2], "name"), field(out[3], "name")})
+}
+
+// Without stdin the kernel fails instead of asking; silent executions neither count nor show their code.
+func TestExecuteOptionsAreObeyed(t *testing.T) {
+	c := dial(t, kerneltest.Start(t, kerneltest.Options{}))
+	c.send(kernel.Shell, "execute_request", `{"code":"input ?","allow_stdin":false,"stop_on_error":false}`)
+	require.Equal(t, "StdinNotImplementedError", field(c.next(kernel.Shell), "ename"))
+
+	id := c.send(kernel.Shell, "execute_request", `{"code":"echo quiet","silent":true}`)
+	c.outputs("req-1")
+	require.Equal(t, []string{"status", "stream", "status"}, types(c.outputs(id)))
+	require.Contains(t, string(c.next(kernel.Shell).Parts[kernel.PartContent]), `"execution_count":1`)
+}
+
+// The newest of several clients with one identity gets the input_request, as with ipykernel's ROUTER.
+func TestNewestOfOneIdentityIsAsked(t *testing.T) {
+	k := kerneltest.Start(t, kerneltest.Options{})
+	dial(t, k)
+	newest := newClient(t, k)
+	newest.connect(k, kernel.Shell)
+	newest.connect(k, kernel.Stdin)
+	id := newest.execute("input ?")
+	require.Equal(t, id, newest.next(kernel.Stdin).Parent.MsgID)
+	newest.send(kernel.Stdin, "input_reply", `{"value":"x"}`)
+	require.Equal(t, "ok", field(newest.next(kernel.Shell), "status"))
+}
+
+func TestInterruptEndsOnlyTheExecutionInWork(t *testing.T) {
+	k := kerneltest.Start(t, kerneltest.Options{})
+	c := dial(t, k)
+	k.Interrupt() // of nothing
+	require.Equal(t, "ok", field(answer(c, "echo x"), "status"))
+	c.execute("input ?")
+	c.next(kernel.Stdin)
+	k.Interrupt()
+	require.Equal(t, "KeyboardInterrupt", field(c.next(kernel.Shell), "ename"))
+	require.Equal(t, "ok", field(answer(c, "echo y"), "status"))
 }

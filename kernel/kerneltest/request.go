@@ -32,7 +32,6 @@ type Request struct {
 	count   int  // the execution count
 	replied bool // or nothing shall be
 	idled   bool // or nothing shall be
-	failed  bool // by Error
 }
 
 // executeContent is what an execute_request asks.
@@ -45,9 +44,34 @@ type executeContent struct {
 	StopOnError  *bool  `json:"stop_on_error"`
 }
 
-func (e executeContent) counts() bool       { return !e.Silent && (e.StoreHistory == nil || *e.StoreHistory) }
-func (e executeContent) allowsStdin() bool  { return e.AllowStdin == nil || *e.AllowStdin }
-func (e executeContent) stopsOnError() bool { return e.StopOnError == nil || *e.StopOnError }
+// What the kernel says most often, as structs because they marshal several times faster than maps.
+type (
+	stream struct {
+		Name string `json:"name"`
+		Text string `json:"text"`
+	}
+	executeInput struct {
+		Code  string `json:"code"`
+		Count int    `json:"execution_count"`
+	}
+	executeResult struct {
+		Data     map[string]string `json:"data"`
+		Metadata json.RawMessage   `json:"metadata"`
+		Count    int               `json:"execution_count"`
+	}
+	executeReply struct {
+		Status          string          `json:"status"`
+		Count           int             `json:"execution_count"`
+		UserExpressions json.RawMessage `json:"user_expressions"`
+		Payload         []string        `json:"payload"`
+	}
+)
+
+func (e executeContent) counts() bool      { return !e.Silent && (e.StoreHistory == nil || *e.StoreHistory) }
+func (e executeContent) allowsStdin() bool { return e.AllowStdin == nil || *e.AllowStdin }
+func (e executeContent) stopsOnError() bool {
+	return !e.Silent && (e.StopOnError == nil || *e.StopOnError)
+}
 
 func newRequest(k *Kernel, from *peer, m *kernel.Message) *Request {
 	r := &Request{Message: m, Type: m.Header.MsgType, k: k, from: from, done: make(chan struct{})}
@@ -89,7 +113,7 @@ func (r *Request) begin() {
 	r.count = r.k.executions
 	r.k.mu.Unlock()
 	if !r.execute.Silent {
-		r.Publish("execute_input", map[string]any{"code": r.execute.Code, "execution_count": r.count})
+		r.Publish("execute_input", executeInput{Code: r.execute.Code, Count: r.count})
 	}
 }
 
@@ -143,7 +167,7 @@ func (r *Request) PublishBuffers(msgType string, content, metadata any, buffers 
 
 // Stream prints on stdout or stderr.
 func (r *Request) Stream(name, text string) {
-	r.Publish("stream", map[string]string{"name": name, "text": text})
+	r.Publish("stream", stream{Name: name, Text: text})
 }
 
 // Display shows a MIME bundle.
@@ -156,8 +180,8 @@ func (r *Request) Result(text string) {
 	if r.execute.Silent {
 		return
 	}
-	r.Publish("execute_result", map[string]any{
-		"data": map[string]string{"text/plain": text}, "metadata": emptyObject, "execution_count": r.count,
+	r.Publish("execute_result", executeResult{
+		Data: map[string]string{"text/plain": text}, Metadata: emptyObject, Count: r.count,
 	})
 }
 
@@ -173,9 +197,7 @@ func (r *Request) Reply(content any) {
 
 // OK is the reply of an execution that went well.
 func (r *Request) OK() {
-	r.Reply(map[string]any{
-		"status": "ok", "execution_count": r.count, "user_expressions": emptyObject, "payload": []string{},
-	})
+	r.Reply(executeReply{Status: "ok", Count: r.count, UserExpressions: emptyObject, Payload: []string{}})
 }
 
 // Error ends an execution with an exception: an error message on iopub and the reply.
@@ -185,7 +207,10 @@ func (r *Request) Error(ename, evalue string) {
 	}
 	r.Publish("error", content)
 	content["status"], content["execution_count"] = "error", r.count
-	r.failed = true
+	// Counted before the reply: what the client sends after it has read that is not aborted.
+	if r.Channel == kernel.Shell && r.execute.stopsOnError() {
+		r.k.abort = r.k.Queued()
+	}
 	r.Reply(content)
 }
 
@@ -238,21 +263,4 @@ func (r *Request) Kernel() *Kernel { return r.k }
 
 func (r *Request) message(ch kernel.Channel, msgType string, content any) *kernel.Message {
 	return r.k.message(ch, msgType, r.Parts[kernel.PartHeader], content)
-}
-
-// topic is the frame before an iopub message, by which SUB sockets choose.
-func topic(m *kernel.Message) []byte {
-	return append(append(append(make([]byte, 0, 64), "kernel."...), m.Header.Session+"."...), m.Header.MsgType...)
-}
-
-// toJSON keeps a json.RawMessage as it is. What does not marshal is a defect of the test.
-func toJSON(v any) json.RawMessage {
-	if raw, ok := v.(json.RawMessage); ok {
-		return raw
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return b
 }

@@ -43,8 +43,10 @@ func greeting() []byte {
 	return g
 }
 
-// handshake greets the peer and exchanges READY. It gives the identity the peer chose, "" for none.
-func handshake(conn net.Conn, br *bufio.Reader, socketType string) (identity string, err error) {
+// greet exchanges greetings and reads the peer's READY command. It gives the identity the peer chose, "" for
+// none. Our own READY is the caller's to send: the peer is connected from then on, so what it must find in
+// place (its identity) is put there before.
+func greet(conn net.Conn, br *bufio.Reader, socketType string) (identity string, err error) {
 	if _, err := conn.Write(greeting()); err != nil {
 		return "", err
 	}
@@ -61,9 +63,6 @@ func handshake(conn net.Conn, br *bufio.Reader, socketType string) (identity str
 	case string(mechanism) != "NULL":
 		return "", fmt.Errorf("the peer wants the mechanism %q", mechanism)
 	}
-	if _, err := conn.Write(ready(socketType)); err != nil {
-		return "", err
-	}
 	frames, command, err := readMessage(br)
 	if err != nil {
 		return "", err
@@ -73,13 +72,10 @@ func handshake(conn net.Conn, br *bufio.Reader, socketType string) (identity str
 		return "", errors.New("the peer's first command is not READY")
 	}
 	theirs, identity, err := parseReady(body)
-	if err != nil {
-		return "", err
+	if err == nil && !slices.Contains(accepts[socketType], theirs) {
+		err = fmt.Errorf("a %s connected to a %s", theirs, socketType)
 	}
-	if !slices.Contains(accepts[socketType], theirs) {
-		return "", fmt.Errorf("a %s connected to a %s", theirs, socketType)
-	}
-	return identity, nil
+	return identity, err
 }
 
 // ready is the READY command with the one property a server must send.
