@@ -20,8 +20,10 @@ import (
 
 func main() {
 	file, options := parseFlags()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	// A channel each: a burst of interrupts must not push out the one SIGTERM.
+	interrupt, terminate := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(interrupt, syscall.SIGINT)
+	signal.Notify(terminate, syscall.SIGTERM)
 	k, err := kerneltest.Serve(file, options)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "synthkernel:", err)
@@ -29,12 +31,10 @@ func main() {
 	}
 	for {
 		select {
-		case s := <-signals:
-			if s == syscall.SIGTERM {
-				k.Terminate()
-			} else {
-				k.Interrupt()
-			}
+		case <-interrupt:
+			k.Interrupt()
+		case <-terminate:
+			k.Terminate()
 		case <-k.Done():
 			exit(k.Exit())
 		}

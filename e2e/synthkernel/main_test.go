@@ -61,7 +61,9 @@ func TestJupyterClientDrivesIt(t *testing.T) {
 func start(t testing.TB, o kerneltest.Options, args ...string) (cmd *exec.Cmd, file string) {
 	t.Helper()
 	file = kerneltest.WriteConnectionFile(t, o)
-	cmd = exec.Command(kerneltest.BuildProgram(t), append([]string{"-f", file}, args...)...)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, kerneltest.BuildProgram(t), append([]string{"-f", file}, args...)...)
 	cmd.Stderr = new(strings.Builder)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
@@ -88,7 +90,9 @@ func TestDeadAtStartSaysWhy(t *testing.T) {
 func TestTermEndsIt(t *testing.T) {
 	cmd, file := start(t, kerneltest.Options{})
 	waitBound(t, file)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGINT)) // interrupts nothing
+	for range 100 {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGINT)) // interrupts nothing
+	}
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.ErrorContains(t, cmd.Wait(), "signal: terminated")
 }
