@@ -71,9 +71,12 @@ func (c *client) connect(k *kerneltest.Kernel, ch kernel.Channel) {
 		c.receive(ch, s, inbox)
 	}()
 	c.t.Cleanup(func() {
-		cancel()
-		s.Close()
+		// zmq4 leaks a goroutine when a socket is closed with messages unread: end the stream first and
+		// read to its end.
+		k.Close()
 		<-done
+		s.Close()
+		cancel()
 	})
 }
 

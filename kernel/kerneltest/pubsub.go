@@ -40,6 +40,9 @@ func (s *socket) subscription(p *peer, frame []byte) {
 func (s *socket) subscribe(p *peer, topic string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.peers[p]; !ok {
+		return false // it was cut while we read its frame
+	}
 	if p.topics[topic]++; p.topics[topic] > 1 {
 		return false
 	}

@@ -139,14 +139,18 @@ func (s *socket) identify(p *peer, identity string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.identity = identity
-	if identity != "" {
+	if _, ok := s.peers[p]; ok && identity != "" {
 		s.byID[identity] = p
 	}
 }
 
+// remove forgets a connection: its place, its identity and its subscriptions. Idempotent.
 func (s *socket) remove(p *peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.peers[p]; !ok {
+		return
+	}
 	delete(s.peers, p)
 	if s.byID[p.identity] == p {
 		delete(s.byID, p.identity)
@@ -215,9 +219,11 @@ func (s *socket) dropped() int {
 	return n
 }
 
-// disconnect cuts all connections; new ones are accepted.
+// disconnect cuts all connections; new ones are accepted. Forgetting comes first, so that whoever connects
+// again upon the cut is subscribed anew and welcomed.
 func (s *socket) disconnect() {
 	for _, p := range s.all() {
+		s.remove(p)
 		p.out.close()
 		p.conn.Close()
 	}
