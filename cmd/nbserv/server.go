@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,20 @@ type server struct {
 }
 
 // newServer opens everything that can fail, the listener last: once it listens, clients may come.
-func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
+func newServer(cfg Config, log *slog.Logger) (*server, error) {
+	s, err := assemble(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if s.ln, err = listen(context.Background(), &cfg); err != nil {
+		s.rooms.release(log)
+		return nil, err
+	}
+	return s, nil
+}
+
+// assemble is newServer without a listener.
+func assemble(cfg Config, log *slog.Logger) (*server, error) {
 	s := &server{
 		cfg:     cfg,
 		log:     log,
@@ -39,30 +53,27 @@ func newServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		metrics: newMetrics(version),
 		stopped: make(chan struct{}, 1),
 	}
-	defer func() {
-		if err != nil {
-			s.release(log)
-		}
-	}()
-	if err := s.open(&s.cfg, log, s.metrics.registry); err != nil {
-		return nil, err
-	}
-	s.http = &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: cfg.limits.readHeader,
-		IdleTimeout:       cfg.limits.idle,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          newHTTPLog(log),
-	}
+	var tlsConfig *tls.Config
 	if cfg.CertFile != "" {
 		cert, err := newCertificate(cfg.CertFile, cfg.KeyFile, log)
 		if err != nil {
 			return nil, fmt.Errorf("--certfile, --keyfile: %w", err)
 		}
-		s.http.TLSConfig = cert.config()
+		tlsConfig = cert.config()
 	}
-	s.ln, err = listen(context.Background(), &cfg)
-	return s, err
+	if err := s.rooms.open(&s.cfg, log, s.metrics.registry); err != nil {
+		s.rooms.release(log)
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: cfg.limits.readHeader,
+		IdleTimeout:       cfg.limits.idle,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          newHTTPLog(log),
+	}
+	return s, nil
 }
 
 // announce tells people where the server is. The token stands here and in no log line.
