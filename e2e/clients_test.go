@@ -1,0 +1,41 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKernelClientRunsANotebook_P4_P5(t *testing.T) {
+	s := start(t)
+	for _, protocol := range []string{"v1", "default"} {
+		t.Run(protocol, func(t *testing.T) {
+			s.t = t
+			out := s.python("kernel_client.py", protocol, "testdata/day.ipynb")
+			require.Contains(t, out, "ok buffers")
+		})
+	}
+	s.t = t
+	var kernels []any
+	s.call("GET", "api/kernels", nil, &kernels)
+	require.Empty(t, kernels, "the client shut its kernels down")
+}
+
+func TestNbclientThroughTheGatewayManager(t *testing.T) {
+	s := start(t, "--token=")
+	saved := filepath.Join(t.TempDir(), "out.ipynb")
+	require.Contains(t, s.python("gateway_nbclient.py", "testdata/day.ipynb", saved), "ok")
+
+	// What it made is saved through the server and read back without a change.
+	raw, err := os.ReadFile(saved)
+	require.NoError(t, err)
+	var notebook json.RawMessage = raw
+	resp := s.call("PUT", "api/contents/day.ipynb", map[string]any{"type": "notebook", "format": "json", "content": notebook}, nil)
+	require.Equal(t, 201, resp.StatusCode)
+	onDisk, err := os.ReadFile(filepath.Join(s.root, "day.ipynb"))
+	require.NoError(t, err)
+	require.Equal(t, string(raw), string(onDisk), "byte for byte what nbformat itself wrote")
+}
