@@ -70,9 +70,16 @@ func (h *fakeHost) attached() int {
 	return h.live
 }
 
-func (h *fakeHost) Attach(id string, o kernel.AttachOptions) (kernel.Client, error) {
+func (h *fakeHost) Get(id string) (kernel.Status, error) {
 	if id != "k" {
-		return nil, fault.New(fault.NotFound, "kernel %s does not exist", id)
+		return kernel.Status{}, fault.New(fault.NotFound, "kernel %s does not exist", id)
+	}
+	return kernel.Status{ID: id}, nil
+}
+
+func (h *fakeHost) Attach(id string, o kernel.AttachOptions) (kernel.Client, error) {
+	if _, err := h.Get(id); err != nil {
+		return nil, err
 	}
 	if h.attach != nil {
 		if err := h.attach(o); err != nil {

@@ -98,7 +98,11 @@ func (s *Server) cutOff() {
 }
 
 func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
+	id := mux.Vars(r)["id"]
 	if !websocket.IsWebSocketUpgrade(r) {
+		if _, err := s.host.Get(id); err != nil {
+			return err
+		}
 		s.metrics.refused[refusedNoUpgrade].Inc()
 		return fault.New(fault.Invalid, "this address takes WebSocket connections only, and the request has no "+
 			"\"Upgrade: websocket\" with \"Connection: Upgrade\". When a proxy stands between client and server, "+
@@ -108,7 +112,6 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id := mux.Vars(r)["id"]
 	log := s.log.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
 	if err := s.enter(); err != nil {
 		return err

@@ -28,6 +28,7 @@ func TestRequestsThatAreNoUpgrade(t *testing.T) {
 		"bad version":      {"/api/kernels/k/channels", func(h http.Header) { h.Set("Sec-Websocket-Version", "8") }, 400, "version"},
 		"bad key":          {"/api/kernels/k/channels", func(h http.Header) { h.Del("Sec-Websocket-Key") }, 400, "Key"},
 		"unknown kernel":   {"/api/kernels/x/channels", func(http.Header) {}, 404, "kernel x"},
+		"unknown, no ws":   {"/api/kernels/x/channels", func(h http.Header) { h.Del("Upgrade") }, 404, "kernel x"},
 		"bad position":     {"/api/kernels/k/channels?since=1", func(http.Header) {}, 400, "since: "},
 		"long session id":  {"/api/kernels/k/channels?session_id=" + strings.Repeat("x", 257), func(http.Header) {}, 400, "session_id"},
 		"kernel is busy":   {"/api/kernels/k/channels?session_id=busy", func(http.Header) {}, 503, "too many"},
