@@ -63,44 +63,56 @@ func (b *Bridge) Run(ctx context.Context) error {
 // of one: nothing ever waits to be joined by more.
 func (b *Bridge) writeLoop(ctx context.Context) error {
 	batch := make([]kernel.Entry, b.batch)
+	room := len(batch)
 	for {
-		n, err := b.client.Next(ctx, batch)
+		n, err := b.client.Next(ctx, batch[:room])
 		if err != nil {
 			return err
 		}
-		if err := b.write(batch[:n]); err != nil {
+		size, err := b.write(batch[:n])
+		if err != nil {
 			return err
 		}
 		clear(batch[:n]) // or an idle connection would keep its last messages alive
+		room = nextRoom(room, n, size, len(batch))
 	}
 }
 
-func (b *Bridge) write(batch []kernel.Entry) error {
+// nextRoom is how many messages to take after n of them made size bytes: about one flush's worth. A client
+// that is stuck keeps its batch in memory, whatever the journal gives up meanwhile (P9).
+func nextRoom(room, n, size, limit int) int {
+	if size <= flushAt {
+		return min(2*room, limit)
+	}
+	return max(1, n*flushAt/size)
+}
+
+// write sends a batch and gives its size in bytes.
+func (b *Bridge) write(batch []kernel.Entry) (size int, err error) {
 	w := frameWriters.Get().(*frameWriter)
 	defer func() {
 		w.reset()
 		frameWriters.Put(w)
 	}()
-	sent := 0
 	for i := range batch {
 		m, err := b.message(batch[i:])
 		if err != nil {
-			return err
+			return size, err
 		}
 		b.codec.encode(w, m)
 		if i+1 < len(batch) && !w.full() {
 			continue
 		}
-		sent += w.size
+		size += w.size
 		if err := b.conn.flush(w); err != nil {
-			return err
+			return size, err
 		}
 		b.metrics.wrote.Inc()
 		w.reset()
 	}
 	b.metrics.messagesOut.Add(float64(len(batch)))
-	b.metrics.bytesOut.Add(float64(sent))
-	return nil
+	b.metrics.bytesOut.Add(float64(size))
+	return size, nil
 }
 
 // message is the message to send for the first entry of rest.

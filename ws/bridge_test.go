@@ -184,3 +184,19 @@ func TestGapNotice_P4(t *testing.T) {
 		})
 	}
 }
+
+// P9: what a stuck client holds is about one flush, not a batch of whatever size.
+func TestBatchesOfLargeMessagesAreShort_P9(t *testing.T) {
+	const mib = flushAt
+	for _, tt := range []struct{ room, n, size, want int }{
+		{256, 256, 180_000, 256}, // small messages: all the room there is
+		{256, 10, 10 * mib, 1},   // 1 MiB each
+		{256, 100, 10 * mib, 10}, // 100 KiB each
+		{1, 1, 64 * mib, 1},      // never none
+		{1, 1, 700, 2},           // and back, step by step
+		{200, 200, 140_000, 256}, // up to the limit
+		{256, 256, 2 * mib, 128}, // just over
+	} {
+		require.Equal(t, tt.want, nextRoom(tt.room, tt.n, tt.size, 256))
+	}
+}

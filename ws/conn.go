@@ -191,8 +191,9 @@ func (c *conn) send(pieces ...[]byte) error {
 		} else {
 			c.broken = &connError{err: err}
 		}
-		c.vec = nil
+		break
 	}
+	c.vec = nil // it shares the frameWriter's memory
 	return c.broken
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// writeBuffer holds the small pieces of a burst. 64 KiB, measured: about 70 messages share a write, and
-	// it stays in the processor's cache.
+	// writeBuffer holds the small pieces of a burst. Measured with messages of 0.7 to 30 KB: 32 KiB costs a
+	// third more CPU, 128 and 256 KiB gain nothing.
 	writeBuffer = 64 << 10
 	// inlineMax is up to which size a piece is copied into the buffer; larger ones are written from where
-	// they are. Measured: at 16 KiB the copy costs about what another piece in a writev does.
+	// they are. Measured: from 4 to 40 KiB the copy costs what another piece in a writev does.
 	inlineMax = 16 << 10
 	// flushAt is how many bytes a flush gathers at most before it is written, and so about how long the
 	// messages behind it wait.

@@ -23,34 +23,43 @@ import (
 
 const patience = 20 * time.Second // for what should come at once
 
-// served is a Server over a fakeHost behind a real listener.
+// served is a Server behind a real listener.
 type served struct {
-	*fakeHost
-	server *Server
-	http   *httptest.Server
-	reg    *prometheus.Registry
-	log    *bytes.Buffer // to be read after the server's end
+	*fakeHost // nil over another host
+	server    *Server
+	http      *httptest.Server
+	reg       *prometheus.Registry
+	log       *bytes.Buffer // to be read after the server's end
 }
 
 func serve(t testing.TB, adjust func(*Config)) *served {
 	t.Helper()
-	return serveBy(t, adjust, (*httptest.Server).Start)
+	return serveFake(t, adjust, (*httptest.Server).Start)
 }
 
 func serveTLS(t testing.TB, adjust func(*Config)) *served {
 	t.Helper()
-	return serveBy(t, adjust, (*httptest.Server).StartTLS)
+	return serveFake(t, adjust, (*httptest.Server).StartTLS)
 }
 
-func serveBy(t testing.TB, adjust func(*Config), start func(*httptest.Server)) *served {
+func serveFake(t testing.TB, adjust func(*Config), start func(*httptest.Server)) *served {
 	t.Helper()
 	var cfg Config
 	if adjust != nil {
 		adjust(&cfg)
 	}
+	h := newFakeHost()
+	t.Cleanup(func() { require.Zero(t, h.attached(), "every client is detached") })
+	s := serveHost(t, h, cfg, start)
+	s.fakeHost = h
+	return s
+}
+
+func serveHost(t testing.TB, h kernel.Host, cfg Config, start func(*httptest.Server)) *served {
+	t.Helper()
 	require.NoError(t, cfg.Validate())
-	s := &served{fakeHost: newFakeHost(), reg: prometheus.NewRegistry(), log: new(bytes.Buffer)}
-	s.server = New(s.fakeHost, cfg, slog.New(slog.NewTextHandler(s.log, nil)), s.reg)
+	s := &served{reg: prometheus.NewRegistry(), log: new(bytes.Buffer)}
+	s.server = New(h, cfg, slog.New(slog.NewTextHandler(s.log, nil)), s.reg)
 	r := mux.NewRouter()
 	s.server.Register(r)
 	s.http = httptest.NewUnstartedServer(wrapped{r})
@@ -60,7 +69,6 @@ func serveBy(t testing.TB, adjust func(*Config), start func(*httptest.Server)) *
 		defer cancel()
 		require.NoError(t, s.server.Close(ctx))
 		s.http.Close()
-		require.Zero(t, s.attached(), "every client is detached")
 	})
 	return s
 }
