@@ -112,7 +112,7 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 		}
 	}
 	if len(c.Put) == 0 {
-		if m.index.size() >= m.cfg.MaxSessions {
+		if m.index.size() >= m.cfg.MaxSessions && !m.makeRoom(ctx) {
 			return Session{}, fault.New(fault.Busy, "the server has %d sessions, its limit", m.cfg.MaxSessions)
 		}
 		c.Put = []Row{newRow(req)}

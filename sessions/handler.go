@@ -3,8 +3,9 @@ package sessions
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
@@ -20,6 +21,14 @@ const maxBody = 128 << 10
 type API struct {
 	Sessions *Manager
 	BaseURL  string // percent-encoded, with a slash at both ends
+
+	last atomic.Pointer[listing]
+}
+
+// listing is an answer to a list: most of the time nothing has changed since the last one.
+type listing struct {
+	sessions []Session
+	body     []byte
 }
 
 // Register adds the routes to r, whose paths are relative to the base URL.
@@ -33,17 +42,24 @@ func (a *API) Register(r *mux.Router) {
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	all := a.Sessions.List(r.Context())
-	write(w, http.StatusOK, func(b []byte) []byte {
-		b = append(b, '[')
-		for i, s := range all {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = s.AppendModel(b)
-		}
-		return append(b, ']')
-	})
+	l := a.last.Load()
+	if l == nil || !slices.Equal(l.sessions, all) {
+		l = &listing{sessions: all, body: appendList(nil, all)}
+		a.last.Store(l)
+	}
+	write(w, http.StatusOK, l.body)
 	return nil
+}
+
+func appendList(b []byte, all []Session) []byte {
+	b = append(b, '[')
+	for i, s := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = s.AppendModel(b)
+	}
+	return append(b, ']')
 }
 
 func (a *API) create(w http.ResponseWriter, r *http.Request) error {
@@ -59,7 +75,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Location", a.BaseURL+"api/sessions/"+url.PathEscape(s.ID))
-	write(w, http.StatusCreated, s.AppendModel)
+	write(w, http.StatusCreated, s.AppendModel(nil))
 	return nil
 }
 
@@ -68,7 +84,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	write(w, http.StatusOK, s.AppendModel)
+	write(w, http.StatusOK, s.AppendModel(nil))
 	return nil
 }
 
@@ -84,7 +100,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	write(w, http.StatusOK, s.AppendModel)
+	write(w, http.StatusOK, s.AppendModel(nil))
 	return nil
 }
 
@@ -186,22 +202,10 @@ func value(s *string) string {
 	return *s
 }
 
-// buffers are for answers; those of a few sessions are most.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// maxPooled is the largest buffer that is kept, in bytes: a list of some hundred sessions.
-const maxPooled = 64 << 10
-
-// write answers with the JSON that fill appends.
-func write(w http.ResponseWriter, status int, fill func([]byte) []byte) {
-	buf := buffers.Get().(*[]byte)
-	*buf = fill((*buf)[:0])
+func write(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(*buf)))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(*buf) // a client that has gone is the access log's business
-	if cap(*buf) <= maxPooled {
-		buffers.Put(buf)
-	}
+	_, _ = w.Write(body) // a client that has gone is the access log's business
 }

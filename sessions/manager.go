@@ -18,8 +18,8 @@ import (
 type Config struct {
 	// KernelDir is the absolute folder in which the kernel of an API path starts. nil leaves it to the Host.
 	KernelDir func(apiPath string) string
-	// MaxSessions bounds the sessions of one server; beyond it a create is Busy. Default 10,000: a list of
-	// them is 4 MB (guess, measure).
+	// MaxSessions bounds the sessions of one server. Beyond it those that lost their kernels with an earlier
+	// server make room, oldest first; when all live, a create is Busy. Default 10,000: a list of them is 4 MB.
 	MaxSessions int
 	Logger      *slog.Logger // default: discards
 }
@@ -145,25 +145,43 @@ func (m *Manager) look(b binding) (kernel.Status, life) {
 		ExecutionState: kernel.StateDead, Reason: lostReason}, lost
 }
 
-// prune forgets a session whose kernel is gone, unless somebody is changing it just now: they will.
+// prune forgets a session whose kernel is gone.
 func (m *Manager) prune(ctx context.Context, b binding) {
+	if m.forget(ctx, b, gone) {
+		m.log.Info("session ended with its kernel", "session_id", b.row.ID, "kernel_id", b.row.KernelID)
+	}
+}
+
+// makeRoom forgets the oldest session that has lost its kernel, if there is one.
+func (m *Manager) makeRoom(ctx context.Context) bool {
+	for _, b := range m.index.snapshot() {
+		if _, life := m.look(b); life == lost && m.forget(ctx, b, lost) {
+			m.log.Warn("session without a kernel forgotten: there are too many", "session_id", b.row.ID)
+			return true
+		}
+	}
+	return false
+}
+
+// forget removes a session of which life is true, unless somebody is changing it just now: they will see.
+func (m *Manager) forget(ctx context.Context, b binding, life life) bool {
 	unlock, ok := m.locks.tryLock(b.row.Path)
 	if !ok {
-		return
+		return false
 	}
 	defer unlock()
 	now, ok := m.index.get(b.row.ID)
 	if !ok || now.row.Path != b.row.Path {
-		return
+		return false
 	}
-	if _, life := m.look(now); life != gone { // it has got another kernel since
-		return
+	if _, l := m.look(now); l != life { // it has got another kernel since
+		return false
 	}
 	if err := m.write(context.WithoutCancel(ctx), Change{Drop: []string{b.row.ID}}); err != nil {
-		m.log.Warn("session not removed with its kernel", "session_id", b.row.ID, "err", err)
-		return
+		m.log.Warn("session not removed", "session_id", b.row.ID, "err", err)
+		return false
 	}
-	m.log.Info("session ended with its kernel", "session_id", b.row.ID, "kernel_id", b.row.KernelID)
+	return true
 }
 
 // write makes c durable and then visible.

@@ -284,6 +284,12 @@ func TestTheNumberOfSessionsIsBounded(t *testing.T) {
 	_, err = m.Create(t.Context(), notebook("b"))
 	require.Equal(t, fault.Busy, kind(err))
 	create(t, m, notebook("a"))
+
+	old := lostRow()
+	m, err = sessions.New(t.Context(), sessions.Config{MaxSessions: 1}, newFakeHost(), &memory{rows: []sessions.Row{old}})
+	require.NoError(t, err)
+	s := create(t, m, notebook("b"))
+	require.Equal(t, []string{s.ID}, ids(m.List(t.Context())), "what has no kernel makes room")
 }
 
 func TestAClientThatGoesAwayLeavesNoHalf(t *testing.T) {
