@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -92,5 +93,11 @@ func ids(all []sessions.Session) (ids []string) {
 	}
 	return ids
 }
+
+// patience is how long a test waits for what another goroutine does, and tick how often it looks.
+const (
+	patience = 20 * time.Second
+	tick     = time.Millisecond
+)
 
 func ptr(s string) *string { return &s }
