@@ -246,7 +246,7 @@ func isBundle(v *validator, n *node, at string) error {
 		return broken(at, "should be an object, not %s", kindNames[n.kind])
 	}
 	for i := range n.kids {
-		if kid := &n.kids[i]; !isJSONType(kid.key) {
+		if kid := &n.kids[i]; !isJSONType(kid.key) && !v.future {
 			if err := isMultiline(v, kid, at+"."+kid.key); err != nil {
 				return err
 			}
@@ -270,8 +270,8 @@ func isID(_ *validator, n *node, at string) error {
 }
 
 func isName(_ *validator, n *node, at string) error {
-	if first, _, _ := strings.Cut(n.text(), "\n"); first == "" {
-		return broken(at, "should be a string that is not empty")
+	if name := n.text(); name == "" || strings.Contains(name, "\n") {
+		return broken(at, "should be one line that is not empty")
 	}
 	return nil
 }
