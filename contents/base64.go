@@ -13,29 +13,30 @@ import (
 type base64Writer struct {
 	w     io.Writer
 	carry []byte // fewer than four characters
-	in    []byte
+	dense []byte
 	out   []byte
 	ended bool // padding was seen
 }
 
 func (b *base64Writer) Write(p []byte) (int, error) {
-	b.in = appendDense(append(b.in[:0], b.carry...), p)
-	whole := len(b.in) &^ 3
-	b.carry = append(b.carry[:0], b.in[whole:]...)
+	in := p
+	if len(b.carry) > 0 || hasSpace(p) {
+		b.dense = appendDense(append(b.dense[:0], b.carry...), p)
+		in = b.dense
+	}
+	whole := len(in) &^ 3
+	b.carry = append(b.carry[:0], in[whole:]...)
 	if whole == 0 {
 		return len(p), nil
-	}
-	if b.ended {
-		return 0, errBase64()
 	}
 	if need := base64.StdEncoding.DecodedLen(whole); cap(b.out) < need {
 		b.out = make([]byte, need)
 	}
-	n, err := base64.StdEncoding.Decode(b.out[:cap(b.out)], b.in[:whole])
-	if err != nil {
+	n, err := base64.StdEncoding.Decode(b.out[:cap(b.out)], in[:whole])
+	if err != nil || b.ended {
 		return 0, errBase64()
 	}
-	b.ended = b.in[whole-1] == '='
+	b.ended = in[whole-1] == '='
 	if _, err := b.w.Write(b.out[:n]); err != nil {
 		return 0, err
 	}
@@ -50,15 +51,29 @@ func (b *base64Writer) close() error {
 	return nil
 }
 
+// hasSpace is four passes that each look at 32 bytes at a time: faster than one that looks at each.
+func hasSpace(p []byte) bool {
+	return bytes.IndexByte(p, '\n') >= 0 || bytes.IndexByte(p, '\r') >= 0 || bytes.IndexByte(p, ' ') >= 0 || bytes.IndexByte(p, '\t') >= 0
+}
+
 // appendDense appends p without its white space.
 func appendDense(b, p []byte) []byte {
 	for len(p) > 0 {
-		i := bytes.IndexAny(p, " \t\r\n")
-		if i < 0 {
-			return append(b, p...)
+		line := p
+		if i := bytes.IndexByte(p, '\n'); i >= 0 {
+			line, p = p[:i], p[i+1:]
+		} else {
+			p = nil
 		}
-		b = append(b, p[:i]...)
-		p = p[i+1:]
+		if !hasSpace(line) {
+			b = append(b, line...)
+			continue
+		}
+		for _, c := range line {
+			if c != ' ' && c != '\t' && c != '\r' {
+				b = append(b, c)
+			}
+		}
 	}
 	return b
 }

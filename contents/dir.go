@@ -150,15 +150,19 @@ func special(st *unix.Stat_t) bool { return !isDir(st) && st.Mode&unix.S_IFMT !=
 func errSpecial(p Path) error { return fault.New(fault.Invalid, "%s is not a regular file", p) }
 
 // ordinary is the stat of what p names. A FIFO, a device, a socket, or a link to one is Invalid; nothing at
-// all is NotFound; a link that leads nowhere is itself an ordinary thing.
+// all, and a link that must not be followed, is NotFound; a link that leads nowhere is itself an ordinary thing.
 func (d *Dir) ordinary(p Path) (unix.Stat_t, error) {
 	var st, to unix.Stat_t
 	if err := d.tree.lstat(p.local(), &st); err != nil {
 		return st, d.fault(err, p)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		if d.tree.stat(p.local(), &to) != nil {
+		err := d.tree.stat(p.local(), &to)
+		if errors.Is(err, unix.ENOENT) {
 			return st, nil
+		}
+		if err != nil {
+			return st, d.fault(err, p)
 		}
 		st = to
 	}

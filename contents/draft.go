@@ -23,6 +23,7 @@ type draft struct {
 	temp   string // file's name, "" while it has none
 	size   int64
 	synced int64 // bytes whose writing to the disk has been started
+	raw    bool  // the bytes may still be rewritten: the disk should not start on them
 	path   Path  // for messages
 }
 
@@ -86,7 +87,7 @@ func (t *draft) checkOld(st *unix.Stat_t) error {
 func (t *draft) Write(p []byte) (int, error) {
 	n, err := t.file.Write(p)
 	t.size += int64(n)
-	if t.size-t.synced >= writebackBytes {
+	if t.size-t.synced >= writebackBytes && !t.raw {
 		startWriteback(t.file, t.synced, t.size-t.synced)
 		t.synced = t.size
 	}

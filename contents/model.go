@@ -131,16 +131,32 @@ func appendNullable(b []byte, s string) []byte {
 	return appendString(b, s)
 }
 
-// appendTime writes a time as Python's isoformat does: microseconds, none when they are zero.
+// appendTime writes a time as Python's isoformat does: microseconds, none when they are zero. It is called
+// twice for each entry of a listing.
 func appendTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
 	b = append(b, '"')
-	if t.Nanosecond() < 1000 {
-		b = t.AppendFormat(b, "2006-01-02T15:04:05Z")
-	} else {
-		b = t.AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = appendDigits(b, second, 2)
+	if micro := t.Nanosecond() / 1000; micro > 0 {
+		b = appendDigits(append(b, '.'), micro, 6)
 	}
-	return append(b, '"')
+	return append(b, 'Z', '"')
+}
+
+// appendDigits writes n with leading zeros.
+func appendDigits(b []byte, n, width int) []byte {
+	b = append(b, "000000"[:width]...)
+	for i := len(b) - 1; n > 0; i, n = i-1, n/10 {
+		b[i] = byte('0' + n%10)
+	}
+	return b
 }
 
 // describe makes a model of a name from its stat. The content is left out.

@@ -30,6 +30,9 @@ func (d *Dir) Save(ctx context.Context, p Path, in *Incoming) (m *Model, created
 	}()
 	err = in.decode(func() (io.Writer, error) {
 		t, err = d.newDraft(p)
+		if err == nil {
+			t.raw = in.Format == ""
+		}
 		return t, err
 	})
 	if err == nil {
