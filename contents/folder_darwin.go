@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// readOnlyFlag is what Statfs says of a file system that cannot be written.
+const readOnlyFlag = unix.MNT_RDONLY
+
 func (d *folder) createUnnamed(uint32) (*os.File, error) { return nil, unix.ENOTSUP }
 
 func (d *folder) linkUnnamed(*os.File, string) error { return unix.ENOTSUP }

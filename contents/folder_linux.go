@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// readOnlyFlag is what Statfs says of a file system that cannot be written.
+const readOnlyFlag = unix.ST_RDONLY
+
 // createUnnamed makes a file without a name in d: if the process dies, nothing is left behind. File systems
 // without O_TMPFILE give an error.
 func (d *folder) createUnnamed(perm uint32) (*os.File, error) {

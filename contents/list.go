@@ -72,7 +72,7 @@ func newEntries(l *listing) *entries {
 	}
 	var st unix.Statfs_t
 	if unix.Fstatfs(e.fd, &st) == nil {
-		e.readOnly = uint64(st.Flags)&unix.ST_RDONLY != 0
+		e.readOnly = uint64(st.Flags)&readOnlyFlag != 0
 	}
 	return e
 }

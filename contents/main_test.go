@@ -60,10 +60,13 @@ type client struct {
 	root string
 }
 
-// do sends one request and reads the answer. The path is escaped, a query may follow it.
+// do sends one request and reads the answer. The path is escaped; a query may follow its last question mark.
 func (c *client) do(method, path, body string, headers ...string) (*http.Response, string) {
 	c.t.Helper()
-	path, query, _ := strings.Cut(path, "?")
+	query := ""
+	if i := strings.LastIndexByte(path, '?'); i >= 0 {
+		path, query = path[:i], path[i+1:]
+	}
 	req, err := http.NewRequest(method, c.url+escapePath(path)+"?"+query, strings.NewReader(body))
 	require.NoError(c.t, err)
 	for i := 0; i+1 < len(headers); i += 2 {

@@ -196,10 +196,10 @@ func TestFullDisk_P7(t *testing.T) {
 	c.model(200, "PUT", "/api/contents/a.txt", fileModel)
 }
 
-// TestLargeBodiesAreStreamed: 64 MiB up and down cost a few buffers, not copies of the body.
+// TestLargeBodiesAreStreamed: 32 MiB up and down cost a few buffers, not copies of the body.
 func TestLargeBodiesAreStreamed(t *testing.T) {
 	d := newDir(t)
-	const size = 64 << 20
+	const size = 32 << 20
 	allocated := func(f func()) uint64 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
