@@ -17,7 +17,10 @@ import (
 
 var update = flag.Bool("update", false, "write golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// net/http lets a connection that it refuses linger for half a second.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // configured is the Config that args, variables and a file in Jupyter's configuration folder make.
 func configured(t *testing.T, args []string, vars map[string]string, file string) (Config, []string, error) {
@@ -159,6 +162,16 @@ func TestMissingJupyterFileIsANote(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, notes, 1)
 	require.Contains(t, notes[0], "does not exist")
+}
+
+func TestPythonConfigurationIsANote(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "jupyter_server_config.py"), []byte("c.ServerApp.port = 1"), 0o600))
+	c, notes, err := configured(t, nil, map[string]string{"JUPYTER_CONFIG_DIR": dir}, "")
+	require.NoError(t, err)
+	require.Equal(t, 8888, c.Port)
+	require.Len(t, notes, 1)
+	require.Contains(t, notes[0], "jupyter_server_config.py is a Python program")
 }
 
 func TestPublicAddressAsksForAuthentication(t *testing.T) {

@@ -23,22 +23,30 @@ func (c *Config) readFiles() (notes []string, err error) {
 	path, chosen := c.ConfigFile, true
 	if path == "" {
 		path, chosen = filepath.Join(c.env.jupyterConfigDir(), jupyterConfigName), false
+		if script := strings.TrimSuffix(path, ".json") + ".py"; exists(script) {
+			notes = append(notes, script+" is a Python program and is not read: put its settings into "+path)
+		}
 	}
 	raw, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !chosen:
-		return nil, nil
+		return notes, nil
 	case errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == jupyterConfigName:
 		// Jupyter goes on without it, and so do scripts that were written for Jupyter.
 		return []string{"--config: " + path + " does not exist"}, nil
 	case err != nil:
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	notes, err = c.applyFile(raw)
+	more, err := c.applyFile(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return notes, nil
+	return append(notes, more...), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // applyFile applies one file's contents; the notes name what nobody understood.

@@ -82,7 +82,10 @@ func serve(cfg Config, notes []string, stderr io.Writer) error {
 		log.Warn("configuration", "note", n)
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 	s, err := newServer(cfg, log)
 	if err != nil {

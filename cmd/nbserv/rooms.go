@@ -62,6 +62,10 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if err != nil {
 		return err
 	}
+	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_sessions_open_count", Help: "Sessions that exist."},
+		func() float64 { return float64(len(s.sessions.List(ctx))) },
+	))
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
 	return nil
 }

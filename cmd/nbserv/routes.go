@@ -46,7 +46,7 @@ func (s *server) router() *mux.Router {
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
 	contents.NewAPI(s.files, s.files.Checkpoints(), s.cfg.Contents).Register(r)
 	s.sockets.Register(r)
-	r.Use(s.activity.note(s.started))
+	r.Use(s.activity.note(s.started), s.metrics.observe)
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)
 	r.MethodNotAllowedHandler = notAllowed(r)
 	return r

@@ -224,6 +224,13 @@ func TestMetricsAuth(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, route{"GET", "/metrics"}.ask(s, http.Header{"Accept": {"text/plain"}}).Code)
 	w := route{"GET", "/metrics"}.ask(s, http.Header{"Authorization": {"token secret-token"}})
 	require.Contains(t, w.Body.String(), "nbserv_kernels_running_count 0")
+	require.Contains(t, w.Body.String(), "nbserv_sessions_open_count 0")
+	route{"GET", "/api/config/abc"}.ask(s, http.Header{"Authorization": {"token secret-token"}})
+	route{"GET", "/api/kernels/abc"}.ask(s, http.Header{"Authorization": {"token secret-token"}})
+	body := route{"GET", "/metrics"}.ask(s, http.Header{"Authorization": {"token secret-token"}}).Body.String()
+	require.Contains(t, body, `nbserv_http_request_duration_seconds_count{class="2xx",method="GET",route="/api/config/{section:\\w+}"} 1`)
+	require.Contains(t, body, `nbserv_http_request_duration_seconds_count{class="4xx",method="GET",route="/api/kernels/{id}"} 1`)
+	require.NotContains(t, body, "abc", "labels are routes, never paths")
 	open := testServer(t, io.Discard, func(c *Config) { c.MetricsAuth = false })
 	require.Equal(t, http.StatusOK, route{"GET", "/metrics"}.ask(open, nil).Code)
 }

@@ -19,6 +19,23 @@ type recorder struct {
 	hijacked bool
 }
 
+// StatusOf is the status that a handler below AccessLog has written to w, 200 when it wrote none.
+func StatusOf(w http.ResponseWriter) int {
+	for {
+		switch v := w.(type) {
+		case *recorder:
+			if v.status == 0 {
+				return http.StatusOK
+			}
+			return v.status
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return http.StatusOK
+		}
+	}
+}
+
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *recorder) WriteHeader(status int) {
