@@ -235,43 +235,30 @@ func (b *Bridge) readError(err error) error {
 	return refused(closeProtocol, refusedProtocol, "%s", err)
 }
 
-const (
-	// firstChunk holds what nearly every message from a client fits into.
-	firstChunk = 64 << 10
-	// maxChunk bounds the pieces a larger one is gathered in.
-	maxChunk = 4 << 20
-)
+// chunkSize is the size of the pieces in which a message is gathered; nearly every message fits into one.
+const chunkSize = 64 << 10
 
-var firstChunks = sync.Pool{New: func() any { return new([firstChunk]byte) }}
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // readMessage reads a whole message into memory of exactly its size, which the message's parts go on to use.
-// What it allocates meanwhile is at most twice what has really come: a frame's header may claim any length.
+// What it allocates goes by what has really come: a frame's header may claim any length.
 func readMessage(r io.Reader) ([]byte, error) {
-	first := firstChunks.Get().(*[firstChunk]byte)
-	defer firstChunks.Put(first)
-	n, more, err := fill(r, first[:])
-	if err != nil {
-		return nil, err
-	}
-	if !more {
-		return bytes.Clone(first[:n]), nil
-	}
-	chunks := [][]byte{first[:]}
-	for size := firstChunk; more; size = min(2*size, maxChunk) {
-		chunk := make([]byte, size)
-		if n, more, err = fill(r, chunk); err != nil {
+	var full [][]byte
+	defer func() {
+		for _, c := range full {
+			chunks.Put((*[chunkSize]byte)(c[:chunkSize]))
+		}
+	}()
+	for {
+		c := chunks.Get().(*[chunkSize]byte)
+		n, err := io.ReadFull(r, c[:])
+		full = append(full, c[:n])
+		switch {
+		case err == nil:
+			continue
+		case err != io.EOF && err != io.ErrUnexpectedEOF:
 			return nil, err
 		}
-		chunks = append(chunks, chunk[:n])
+		return bytes.Join(full, nil), nil
 	}
-	return bytes.Join(chunks, nil), nil
-}
-
-// fill reads until p is full (more) or the message ends.
-func fill(r io.Reader, p []byte) (n int, more bool, err error) {
-	n, err = io.ReadFull(r, p)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return n, false, nil
-	}
-	return n, err == nil, err
 }
