@@ -1,5 +1,8 @@
 # What one does with this repository. Everything sets itself up: see scripts/.
 
+# Go may be installed and not on PATH, as its own instructions leave it.
+export PATH := $(PATH):/usr/local/go/bin
+
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)

@@ -11,6 +11,9 @@ import (
 func underBase(base string, h, outside http.Handler) http.Handler {
 	decoded, _ := url.PathUnescape(base) // normaliseBaseURL has decoded it before
 	prefix := strings.TrimSuffix(decoded, "/")
+	if prefix == "" {
+		return h // everything is inside
+	}
 	segments := strings.Count(prefix, "/")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rest, ok := strings.CutPrefix(r.URL.Path, prefix)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +20,7 @@ import (
 )
 
 // testServer is a whole server that does not listen, in folders of its own.
-func testServer(t *testing.T, log io.Writer, change func(*Config)) *server {
+func testServer(t testing.TB, log io.Writer, change func(*Config)) *server {
 	t.Helper()
 	home := t.TempDir()
 	root := filepath.Join(home, "root")
@@ -30,13 +29,15 @@ func testServer(t *testing.T, log io.Writer, change func(*Config)) *server {
 	c := defaultConfig(env)
 	c.RootDir, c.StateDir, c.Auth.Token = root, filepath.Join(home, "state"), "secret-token"
 	c.Kernels.RuntimeDir = filepath.Join(home, "run")
-	c.given = map[string]bool{"token": true}
+	c.given, c.LogLevel = map[string]bool{"token": true}, "debug"
 	if change != nil {
 		change(&c)
 	}
 	require.NoError(t, c.resolve())
 	require.NoError(t, c.validate())
-	s, err := assemble(c, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	logger, err := newLogger(log, c.LogLevel, c.LogFormat)
+	require.NoError(t, err)
+	s, err := assemble(c, logger)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close(context.Background())) })
 	return s
