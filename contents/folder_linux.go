@@ -13,7 +13,7 @@ import (
 const readOnlyFlag = unix.ST_RDONLY
 
 // createUnnamed makes a file without a name in d: if the process dies, nothing is left behind. File systems
-// without O_TMPFILE give an error.
+// without O_TMPFILE, and systems without /proc, through which the file gets its name, give an error.
 func (d *folder) createUnnamed(perm uint32) (*os.File, error) {
 	var fd int
 	err := retry(func() (err error) {
@@ -23,13 +23,19 @@ func (d *folder) createUnnamed(perm uint32) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), "draft"), nil
+	f := os.NewFile(uintptr(fd), "draft")
+	if err := unix.Access(procPath(f), unix.F_OK); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
+
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // linkUnnamed gives f, made by createUnnamed, its name. An existing name is EEXIST.
 func (d *folder) linkUnnamed(f *os.File, name string) error {
-	proc := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	return retry(func() error { return unix.Linkat(unix.AT_FDCWD, proc, d.fd, name, unix.AT_SYMLINK_FOLLOW) })
+	return retry(func() error { return unix.Linkat(unix.AT_FDCWD, procPath(f), d.fd, name, unix.AT_SYMLINK_FOLLOW) })
 }
 
 // renameNew renames without replacing: an existing target is EEXIST.

@@ -99,12 +99,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 
 func getOptions(r *http.Request) (o GetOptions, err error) {
 	q := r.URL.Query()
-	switch t := Type(q.Get("type")); t {
-	case "", TypeDirectory, TypeFile, TypeNotebook:
-		o.Type = t
-	default:
-		o.Type = TypeFile // as Jupyter has it
-	}
+	o.Type = knownType(Type(q.Get("type")))
 	switch f := Format(q.Get("format")); f {
 	case "", FormatText, FormatBase64:
 		o.Format = f
@@ -156,9 +151,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 		m, err = a.store.Copy(r.Context(), from, p)
 		return a.created(w, r, m, err)
 	}
-	in := Incoming{Type: Type(body.Type)}
-	in.knownType()
-	m, err = a.store.CreateUntitled(r.Context(), p, in.Type, body.Ext)
+	m, err = a.store.CreateUntitled(r.Context(), p, knownType(Type(body.Type)), body.Ext)
 	return a.created(w, r, m, err)
 }
 

@@ -17,7 +17,6 @@ type Incoming struct {
 	Format   Format
 	Path     string // of the body; the URL's decides
 	CopyFrom string
-	Ext      string
 	Chunk    *int
 
 	fields int    // that the body has
@@ -45,8 +44,6 @@ func (in *Incoming) decode(sink func() (io.Writer, error)) error {
 			return in.stringField(key, &in.Path)
 		case "copy_from":
 			return in.stringField(key, &in.CopyFrom)
-		case "ext":
-			return in.stringField(key, &in.Ext)
 		case "chunk":
 			return in.chunk()
 		case "content":
@@ -122,10 +119,10 @@ func (in *Incoming) content(sink func() (io.Writer, error)) error {
 }
 
 // knownType replaces a type that does not exist by file, as Jupyter does.
-func (in *Incoming) knownType() {
-	switch in.Type {
+func knownType(t Type) Type {
+	switch t {
 	case "", TypeDirectory, TypeFile, TypeNotebook:
-	default:
-		in.Type = TypeFile
+		return t
 	}
+	return TypeFile
 }

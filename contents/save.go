@@ -60,7 +60,7 @@ func (d *Dir) Save(ctx context.Context, p Path, in *Incoming) (m *Model, created
 }
 
 func (d *Dir) checkIncoming(in *Incoming) error {
-	in.knownType()
+	in.Type = knownType(in.Type)
 	if in.CopyFrom != "" {
 		return fault.New(fault.Invalid, "cannot copy with PUT, only with POST")
 	}

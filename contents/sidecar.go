@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 // Lines are appended in one write, after the bytes they speak of are synced; a line that a crash has cut has
 // no newline and is not believed.
 type sidecar struct {
+	Root   string `json:"root"` // the folder of sidecars may serve several
 	ID     string `json:"id"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
@@ -28,6 +30,9 @@ type sidecar struct {
 // sidecarSuffix keeps other files in the folder from being taken for sidecars.
 const sidecarSuffix = ".upload"
 
+// errOtherRoot is a sidecar that another server's root has to care for.
+var errOtherRoot = errors.New("an upload of another root")
+
 func (u *Upload) sidecarPath() string {
 	sum := sha256.Sum256([]byte(u.id))
 	return filepath.Join(u.staging.sidecars, hex.EncodeToString(sum[:16])+"-"+u.part+sidecarSuffix)
@@ -37,7 +42,7 @@ func (u *Upload) writeSidecar() error {
 	if err := os.MkdirAll(u.staging.sidecars, 0o700); err != nil {
 		return err
 	}
-	head, err := json.Marshal(sidecar{u.id, u.path.rel, u.size, u.folder, u.name, u.part})
+	head, err := json.Marshal(sidecar{u.staging.dir.root, u.id, u.path.rel, u.size, u.folder, u.name, u.part})
 	if err != nil {
 		return err
 	}
@@ -78,7 +83,7 @@ func (s *Staging) readSidecars() {
 		if err == nil {
 			_, err = s.enter(u)
 		}
-		if err != nil {
+		if err != nil && err != errOtherRoot {
 			_ = os.Remove(name)
 		}
 	}
@@ -102,6 +107,9 @@ func (s *Staging) readSidecar(name string) (*Upload, error) {
 	var h sidecar
 	if err := json.Unmarshal(head, &h); err != nil {
 		return nil, err
+	}
+	if h.Root != s.dir.root {
+		return nil, errOtherRoot
 	}
 	p, err := ParsePath(h.Path)
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
@@ -26,6 +28,7 @@ type Staging struct {
 	sidecars string // absolute
 	ttl      time.Duration
 	max      int
+	refused  prometheus.Counter
 
 	load sync.Once // of the sidecars that an earlier process left
 
@@ -38,7 +41,20 @@ func newStaging(d *Dir) *Staging {
 	if dir == "" {
 		dir = filepath.Join(d.root, reservedPrefix+"staging")
 	}
-	return &Staging{dir: d, sidecars: dir, ttl: d.cfg.StagingTTL, max: d.cfg.MaxUploads, uploads: map[string]*Upload{}}
+	return &Staging{dir: d, sidecars: dir, ttl: d.cfg.StagingTTL, max: d.cfg.MaxUploads, refused: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "nbserv_staging_refusals_total", Help: "Uploads refused because too many were unfinished.",
+	}), uploads: map[string]*Upload{}}
+}
+
+// Instrument adds the number of unfinished uploads, and of those refused, to reg. Call it once.
+func (s *Staging) Instrument(reg prometheus.Registerer) error {
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nbserv_staging_uploads", Help: "Uploads that are not complete.",
+	}, func() float64 { return float64(len(s.Uploads(Path{}))) })
+	if err := reg.Register(open); err != nil {
+		return err
+	}
+	return reg.Register(s.refused)
 }
 
 // Begin starts the upload id of a file of size bytes (or UnknownSize) at p, or finds it. An upload of that id
@@ -82,6 +98,7 @@ func (s *Staging) enter(u *Upload) (*Upload, error) {
 		return other, nil
 	}
 	if len(s.uploads) >= s.max {
+		s.refused.Inc()
 		return nil, fault.New(fault.Busy, "%d uploads are unfinished, no more are taken", s.max)
 	}
 	s.uploads[u.id] = u

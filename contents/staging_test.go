@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nbserv/nbserv/internal/fault"
@@ -79,8 +80,14 @@ func TestUploadsAreListedCancelledAndBounded(t *testing.T) {
 		_, err := s.Begin(fmt.Sprint(i), mustPath(p), 1)
 		require.NoError(t, err)
 	}
+	reg := prometheus.NewRegistry()
+	require.NoError(t, s.Instrument(reg))
 	_, err := s.Begin("3", mustPath("c"), 1)
 	kindOf(t, fault.Busy, err)
+	got, err := reg.Gather()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, got[0].Metric[0].Counter.GetValue())
+	require.EqualValues(t, 3, got[1].Metric[0].Gauge.GetValue())
 	var ids []string
 	for _, u := range s.Uploads(Path{}) {
 		ids = append(ids, u.ID())
@@ -183,10 +190,13 @@ func TestADamagedSidecarIsNotBelieved(t *testing.T) {
 
 	side := u.sidecarPath()
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(side), "x"+sidecarSuffix), []byte("garbage\n"), 0o600))
-	require.NoError(t, os.WriteFile(side, []byte(`{"id":"id","path":"../a","size":1,"folder":"/","name":"x","part":"y"}`+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(side, []byte(`{"root":"`+d.root+`","id":"id","path":"../a","size":1,"folder":"/","name":"x","part":"y"}`+"\n"), 0o600))
+	other := filepath.Join(filepath.Dir(side), "other"+sidecarSuffix)
+	require.NoError(t, os.WriteFile(other, []byte(`{"root":"/elsewhere","id":"id","path":"a","size":1,"folder":"/","name":"x","part":"y"}`+"\n"), 0o600))
 	d = newDir(t, func(c *Config) { c.RootDir = d.root })
 	require.Empty(t, d.Staging().Uploads(Path{}))
 	require.NoFileExists(t, side)
+	require.FileExists(t, other)
 }
 
 // TestAbandonedPartsVanish_P8: after the time to live, also those of an earlier process.
