@@ -1,9 +1,11 @@
 package contents
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -122,4 +124,35 @@ func TestUntitledNamesAreDistinct(t *testing.T) {
 	c.refused(404, "POST", "/api/contents/nowhere", "")
 	c.refused(400, "POST", "/api/contents/untitled", "")
 	c.refused(400, "POST", "/api/contents", `{"ext":"/../x"}`)
+}
+
+// TestLongListing: every entry once, whoever of the two goroutines made it, and memory for a few chunks.
+func TestLongListing(t *testing.T) {
+	d := newDir(t)
+	const n = 5*listChunk + 7
+	for i := range n {
+		require.NoError(t, os.WriteFile(filepath.Join(d.root, strconv.Itoa(i)), nil, 0o600))
+	}
+	seen := map[any]bool{}
+	for _, e := range serve(t, d).model(200, "GET", "/api/contents", "")["content"].([]any) {
+		seen[e.(map[string]any)["name"]] = true
+	}
+	require.Len(t, seen, n)
+
+	for limit := range int64(20) { // a client that goes away ends both
+		m, err := d.Get(t.Context(), Path{}, GetOptions{Content: true})
+		require.NoError(t, err)
+		require.ErrorIs(t, m.WriteJSON(&failingWriter{left: limit * 100_000}), io.ErrClosedPipe)
+		require.NoError(t, m.Close())
+	}
+}
+
+// failingWriter fails when its bytes are used up.
+type failingWriter struct{ left int64 }
+
+func (w *failingWriter) Write(p []byte) (int, error) {
+	if w.left -= int64(len(p)); w.left < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return len(p), nil
 }

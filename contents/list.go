@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -14,7 +15,7 @@ import (
 // Listing is built for directories of 100,000 entries: one fstatat an entry and no path lookup, JSON appended
 // by hand, two goroutines when there is enough to share.
 
-// listChunk is how many entries one goroutine takes at a time. A directory below it is listed by the caller
+// listChunk is how many entries one goroutine takes at a time. A smaller directory is listed by the caller
 // alone.
 const listChunk = 2048
 
@@ -39,20 +40,44 @@ func (l *listing) Close() error { return l.file.Close() }
 // WriteJSON writes the array of entries. Names that vanish meanwhile, that may not be looked at, or that are
 // not UTF-8 (no API path can name them) are left out.
 func (l *listing) WriteJSON(w io.Writer) error {
-	names, err := l.file.Readdirnames(-1)
+	out := &arrayWriter{w: w, open: '['}
+	e := newEntries(l)
+	names, err := l.file.Readdirnames(listChunk)
+	switch {
+	case err != nil && err != io.EOF:
+		return l.dir.fault(err, l.path)
+	case len(names) < listChunk:
+		err = out.write(e.appendAll(nil, names))
+	default:
+		err = e.stream(out, names)
+	}
 	if err != nil {
 		return l.dir.fault(err, l.path)
 	}
-	e := newEntries(l)
-	if len(names) > listChunk {
-		return e.stream(w, names)
+	return out.close()
+}
+
+// arrayWriter joins runs of entries, each with a comma before it, to one array.
+type arrayWriter struct {
+	w    io.Writer
+	open byte // what comes before the next entry
+}
+
+func (a *arrayWriter) write(run []byte) error {
+	if len(run) == 0 {
+		return nil
 	}
-	b := e.appendAll(make([]byte, 0, 64+len(names)*entryBytes), names)
-	if len(b) == 0 {
-		b = append(b, '[')
+	run[0], a.open = a.open, ','
+	_, err := a.w.Write(run)
+	return err
+}
+
+func (a *arrayWriter) close() error {
+	end := "]"
+	if a.open == '[' {
+		end = "[]"
 	}
-	b[0] = '[' // instead of the first entry's comma
-	_, err = w.Write(append(b, ']'))
+	_, err := io.WriteString(a.w, end)
 	return err
 }
 
@@ -77,62 +102,71 @@ func newEntries(l *listing) *entries {
 	return e
 }
 
-// stream writes a long listing: a second goroutine makes every other chunk.
-func (e *entries) stream(w io.Writer, names []string) error {
-	var chunks [][]string
-	for len(names) > 0 {
-		n := min(listChunk, len(names))
-		chunks, names = append(chunks, names[:n]), names[n:]
-	}
-	made := make([]chan []byte, len(chunks))
-	for i := range made {
-		made[i] = make(chan []byte, 1)
-	}
-	stop := make(chan struct{})
+// stream writes a long listing. A second goroutine takes every chunk that this one is too busy for; whoever
+// holds the directory reads the next names from it.
+func (e *entries) stream(out *arrayWriter, names []string) error {
+	dir := make(chan *os.File, 1)
+	dir <- e.list.file
+	runs, stop := make(chan []byte, 1), make(chan struct{})
+	var helperErr error // read after runs is closed
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(stop)
 	wg.Go(func() {
-		for i := 1; i < len(chunks); i += 2 {
+		defer close(runs)
+		for {
+			names, err := next(dir)
+			if len(names) == 0 {
+				helperErr = err
+				return
+			}
 			select {
+			case runs <- e.appendAll(nil, names):
 			case <-stop:
 				return
-			default:
-				made[i] <- e.appendAll(make([]byte, 0, len(chunks[i])*entryBytes), chunks[i])
 			}
 		}
 	})
-	return e.merge(w, chunks, made)
-}
-
-func (e *entries) merge(w io.Writer, chunks [][]string, made []chan []byte) error {
-	open := byte('[')
 	var own []byte
-	for i, names := range chunks {
-		b := own[:0]
-		if i%2 == 0 {
-			own = e.appendAll(b, names)
-			b = own
-		} else {
-			b = <-made[i]
+	for len(names) > 0 {
+		own = e.appendAll(own[:0], names)
+		if err := out.write(own); err != nil {
+			return err
 		}
-		if len(b) == 0 {
-			continue
+		select {
+		case run := <-runs: // nil when the helper has ended
+			if err := out.write(run); err != nil {
+				return err
+			}
+		default:
 		}
-		b[0], open = open, ','
-		if _, err := w.Write(b); err != nil {
+		var err error
+		if names, err = next(dir); err != nil {
 			return err
 		}
 	}
-	end := "]"
-	if open == '[' {
-		end = "[]"
+	for run := range runs {
+		if err := out.write(run); err != nil {
+			return err
+		}
 	}
-	_, err := io.WriteString(w, end)
-	return err
+	return helperErr
 }
 
+// next reads some names; none at the end.
+func next(dir chan *os.File) ([]string, error) {
+	f := <-dir
+	defer func() { dir <- f }()
+	names, err := f.Readdirnames(listChunk)
+	if err == io.EOF {
+		err = nil
+	}
+	return names, err
+}
+
+// appendAll appends the names' entries to b, each with a comma before it.
 func (e *entries) appendAll(b []byte, names []string) []byte {
+	b = slices.Grow(b, len(names)*entryBytes)
 	for _, name := range names {
 		b = e.append(b, name)
 	}
