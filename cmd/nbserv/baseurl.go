@@ -7,13 +7,12 @@ import (
 )
 
 // underBase serves what lies under base with h, which sees paths without it, and hands the rest to outside.
-// base is percent-encoded; paths are compared decoded, since clients encode as they like.
+// base is percent-encoded; paths are compared decoded, since clients encode as they like. One slash follows base
+// in what h sees, however many the client sent: jupyter_kernel_client 1.0 puts "/api" behind the address as it was
+// printed, with its slash.
 func underBase(base string, h, outside http.Handler) http.Handler {
 	decoded, _ := url.PathUnescape(base) // normaliseBaseURL has decoded it before
 	prefix := strings.TrimSuffix(decoded, "/")
-	if prefix == "" {
-		return h // everything is inside
-	}
 	segments := strings.Count(prefix, "/")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rest, ok := strings.CutPrefix(r.URL.Path, prefix)
@@ -22,26 +21,31 @@ func underBase(base string, h, outside http.Handler) http.Handler {
 			outside.ServeHTTP(w, r)
 		case rest == "":
 			redirect(w, base, r.URL.RawQuery)
+		case prefix == "" && !strings.HasPrefix(rest, "//"):
+			h.ServeHTTP(w, r)
 		default:
 			h.ServeHTTP(w, withPath(r, rest, segments))
 		}
 	})
 }
 
-// withPath is r with another path; the raw one loses as many segments.
+// withPath is r with another path, and the encoded path without as many segments; both begin with one slash.
 func withPath(r *http.Request, path string, segments int) *http.Request {
 	r2 := new(http.Request)
 	*r2 = *r
 	r2.URL = new(url.URL)
 	*r2.URL = *r.URL
-	r2.URL.Path = path
+	r2.URL.Path = "/" + strings.TrimLeft(path, "/")
 	raw := r.URL.RawPath
 	for range segments {
 		if i := strings.IndexByte(strings.TrimPrefix(raw, "/"), '/'); i >= 0 {
 			raw = raw[i+1:]
 		}
 	}
-	r2.URL.RawPath = raw
+	if raw != "" {
+		raw = "/" + strings.TrimLeft(raw, "/")
+	}
+	r2.URL.RawPath = raw // one that does not fit Path is ignored by net/url
 	return r2
 }
 

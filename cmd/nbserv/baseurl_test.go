@@ -23,7 +23,8 @@ func TestBaseURLIsComparedDecoded(t *testing.T) {
 		{"/a@b/c/api", "/api", "/api"},
 		{"/%61%40%62/c/api/x%2Fy", "/api/x/y", "/api/x%2Fy"},
 		{"/a@b/c/", "/", "/"},
-		{"/a@b/c//two", "//two", "//two"},
+		{"/a@b/c//two", "/two", "/two"},
+		{"/a%40b/c///api/x%2Fy//z", "/api/x/y//z", "/api/x%2Fy//z"},
 		{"/a@b/c/ä", "/ä", "/%C3%A4"},
 	} {
 		w := httptest.NewRecorder()
@@ -31,6 +32,12 @@ func TestBaseURLIsComparedDecoded(t *testing.T) {
 		require.Equal(t, 200, w.Code, c.target)
 		require.Equal(t, url.QueryEscape(c.path), w.Header().Get("X-Path"), c.target)
 		require.Equal(t, c.escaped, w.Header().Get("X-Escaped"), c.target)
+	}
+	atRoot := underBase("/", echoPath, http.NotFoundHandler())
+	for in, want := range map[string]string{"//api/kernels": "/api/kernels", "/": "/", "//": "/", "/a//b": "/a//b"} {
+		w := httptest.NewRecorder()
+		atRoot.ServeHTTP(w, httptest.NewRequest("GET", "http://host"+in, nil))
+		require.Equal(t, want, w.Header().Get("X-Escaped"), in)
 	}
 	for _, outside := range []string{"/", "/api", "/a@b/cx", "/a@b", "/A@B/c/api", "/a%2540b/c/api", "/x/a@b/c/"} {
 		w := httptest.NewRecorder()
