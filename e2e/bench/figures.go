@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// contestant is what a value belongs to.
+type contestant string
+
+const (
+	nbserv contestant = "nbserv"
+	peer   contestant = "jupyter_server"
+	direct contestant = "direct"     // a client on the kernel's own sockets, with package kernel's transport
+	zmq4   contestant = "plain zmq4" // the same with the ZeroMQ library as it is
+)
+
+// columns is the table's order.
+var columns = []contestant{nbserv, peer, direct, zmq4}
+
+// figure is one line of the table.
+type figure struct {
+	id    string
+	group string
+	title string
+	unit  string
+	less  bool // less is better
+	bar   bar
+}
+
+// bar is what nbserv is held to. The zero bar holds it to nothing.
+type bar struct {
+	text string
+	met  func(f figure, median func(contestant) (float64, bool)) (met, known bool)
+}
+
+// figures is the whole table. Throughputs in MB/s count 10^6 bytes of what the user sees; memory is in KiB and MiB.
+var figures = []figure{
+	{"start", "start", "start, from exec to the first answer", "ms", true, atMost(100)},
+	{"idle", "start", "idle, resident memory", "MiB", true, atMost(30)},
+
+	{"rtt-synth-v1", "roundtrip", "execute round trip, synthetic kernel, v1", "ms", true, overDirect(0.3)},
+	{"rtt-synth-json", "roundtrip", "execute round trip, synthetic kernel, JSON", "ms", true, overDirect(0.3)},
+	{"rtt-python3-v1", "roundtrip", "execute round trip, ipykernel, v1", "ms", true, bar{}},
+	{"rtt-python3-json", "roundtrip", "execute round trip, ipykernel, JSON", "ms", true, bar{}},
+
+	{"relay-100B-rate", "relay", "relay of 100 B messages", "1/s", false, timesPeer(9)},
+	{"relay-100B-cpu", "relay", "server CPU for each", "µs", true, atMost(13)},
+	{"relay-100B-client", "relay", "client CPU for each", "µs", true, bar{}},
+	{"relay-100KB-rate", "relay", "relay of 100 KB messages", "MB/s", false, timesPeer(1.1)},
+	{"relay-100KB-cpu", "relay", "server CPU for each", "µs", true, shareOfPeer(0.5)},
+	{"relay-1MB-rate", "relay", "relay of 1 MB buffers", "MB/s", false, timesPeer(1.4)},
+	{"relay-1MB-cpu", "relay", "server CPU for each", "µs", true, shareOfPeer(0.6)},
+	{"relay-lost", "relay", "of all these, messages lost", "", true, atMost(0)},
+
+	{"fanout-rate", "fanout", "50 clients on one kernel, deliveries", "1/s", false, timesPeer(40)},
+	{"fanout-cpu", "fanout", "server CPU for each", "µs", true, bar{}},
+	{"fanout-client", "fanout", "client CPU for each", "µs", true, bar{}},
+
+	{"rest-status", "rest", "GET /api/status", "1/s", false, bar{}},
+	{"rest-sessions", "rest", "GET /api/sessions, ten sessions", "1/s", false, timesPeer(12)},
+	{"rest-kernelspecs", "rest", "GET /api/kernelspecs", "1/s", false, bar{}},
+	{"rest-listing", "rest", "GET /api/contents/{folder of 100 files}", "1/s", false, timesPeer(50)},
+
+	{"directory", "directory", "a folder of 100,000 entries", "ms", true, atMost(300)},
+
+	{"upload", "files", "50 MB upload through /api/contents", "MB/s", false, timesPeer(3)},
+	{"upload-memory", "files", "peak memory above idle", "MiB", true, atMost(160)},
+	{"download", "files", "50 MB download through /api/contents", "MB/s", false, timesPeer(4)},
+	{"download-memory", "files", "peak memory above idle", "MiB", true, atMost(160)},
+
+	{"session-memory", "memory", "memory for a session with its idle kernel", "KiB", true, bar{}},
+	{"websocket-memory", "memory", "memory for an idle WebSocket", "KiB", true, atMost(60)},
+	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},
+
+	{"create", "first", "POST /api/sessions to its 201, ipykernel", "ms", true, bar{}},
+	{"first", "first", "first python result after POST /api/sessions", "ms", true, overDirect(30)},
+}
+
+func findFigure(id string) figure {
+	i := slices.IndexFunc(figures, func(f figure) bool { return f.id == id })
+	if i < 0 {
+		panic("bench: no figure " + id)
+	}
+	return figures[i]
+}
+
+func atMost(limit float64) bar {
+	return bar{fmt.Sprintf("≤ %g", limit), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		v, ok := median(nbserv)
+		return v <= limit, ok
+	}}
+}
+
+func atLeast(limit float64) bar {
+	return bar{fmt.Sprintf("≥ %g", limit), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		v, ok := median(nbserv)
+		return v >= limit, ok
+	}}
+}
+
+// timesPeer: nbserv is n times as good.
+func timesPeer(n float64) bar {
+	return bar{fmt.Sprintf("≥ %g×", n), func(f figure, median func(contestant) (float64, bool)) (bool, bool) {
+		r, ok := f.ratio(median)
+		return r >= n, ok
+	}}
+}
+
+// shareOfPeer: nbserv takes at most this share of what the peer does.
+func shareOfPeer(share float64) bar {
+	return bar{fmt.Sprintf("≤ %g %% of the peer's", share*100), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		ours, ok := median(nbserv)
+		theirs, also := median(peer)
+		return ours <= share*theirs, ok && also
+	}}
+}
+
+// overDirect: nbserv adds at most this to what a direct client takes.
+func overDirect(more float64) bar {
+	return bar{fmt.Sprintf("≤ direct + %g", more), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		ours, ok := median(nbserv)
+		alone, also := median(direct)
+		return ours <= alone+more, ok && also
+	}}
+}
+
+// ratio is how many times as good as the peer nbserv is.
+func (f figure) ratio(median func(contestant) (float64, bool)) (float64, bool) {
+	ours, ok := median(nbserv)
+	theirs, also := median(peer)
+	if !ok || !also {
+		return 0, false
+	}
+	if f.less {
+		ours, theirs = theirs, ours
+	}
+	return ours / theirs, theirs > 0
+}

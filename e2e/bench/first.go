@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// measureFirst takes the time until a user sees the first result of Python: session, WebSocket, execution, with
+// nothing prepared. The direct client starts ipykernel itself and talks to its sockets.
+func (b *bench) measureFirst(ctx context.Context) error {
+	ours, theirs, err := b.both()
+	if err != nil {
+		return err
+	}
+	for i := range b.rounds {
+		for _, s := range []*server{ours, theirs} {
+			if err := b.first(s, fmt.Sprintf("first-%d", i)); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			if err := s.settle(ctx); err != nil {
+				return err
+			}
+		}
+		began := time.Now()
+		c, err := b.directClient(ctx, "python3", direct)
+		if err != nil {
+			return err
+		}
+		err = c.run(firstResult())
+		b.add("first", direct, millis(time.Since(began)))
+		c.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstResult is complete when one execute_result has come as well.
+func firstResult() *execution { return newExecution("6*7", "execute_result", 1) }
+
+func (b *bench) first(s *server, name string) error {
+	began := time.Now()
+	v, err := s.createSession("python3", name)
+	if err != nil {
+		return err
+	}
+	b.add("create", s.name, millis(time.Since(began)))
+	w, err := s.dialSocket(v.Kernel.ID, "first-client", protocolV1, busyBuffer)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.run(firstResult()); err != nil {
+		return err
+	}
+	b.add("first", s.name, millis(time.Since(began)))
+	return s.deleteSession(v)
+}
