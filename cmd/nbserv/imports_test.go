@@ -34,12 +34,13 @@ var arrows = map[string][]string{
 	"internal/fault":           {},
 	"internal/store":           {},
 	"e2e":                      {},
+	"e2e/bench":                {"kernel"},
 	"e2e/synthkernel":          {"kernel", "kernel/kerneltest"},
 }
 
 // outsiders are the dependencies that only some rooms may know.
 var outsiders = map[string][]string{
-	"github.com/go-zeromq/zmq4":                {"kernel", "kernel/kerneltest"},
+	"github.com/go-zeromq/zmq4":                {"kernel", "kernel/kerneltest", "e2e/bench"},
 	"github.com/gorilla/websocket":             {"ws"},
 	"modernc.org/sqlite":                       {"internal/store"},
 	"github.com/spf13/cobra":                   {"cmd/nbserv"},

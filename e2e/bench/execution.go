@@ -59,12 +59,13 @@ func (e *execution) take(m message) (done bool, err error) {
 
 // number checks a counted message's place. A gap is a loss; anything else out of order is an error.
 func (e *execution) number(m message) error {
-	e.got++
-	n, ok := sequence(m.metadata)
-	if ok && n < e.next {
-		return fmt.Errorf("message %d came where %d was due", n, e.next)
+	if n, ok := sequence(m.metadata); ok {
+		if n < e.next {
+			return fmt.Errorf("message %d came where %d was due", n, e.next)
+		}
+		e.next = n + 1
 	}
-	e.next = n + 1
+	e.got++
 	return nil
 }
 
