@@ -28,6 +28,10 @@ func (b *bench) measureFiles(ctx context.Context) error {
 	}
 	movers := []*mover{{server: ours}, {server: theirs}}
 	for _, m := range movers {
+		if m.conn, err = m.dialHTTP(); err != nil {
+			return err
+		}
+		defer m.conn.close()
 		if err := m.settle(ctx); err != nil {
 			return err
 		}
@@ -57,10 +61,11 @@ func (b *bench) measureFiles(ctx context.Context) error {
 	return nil
 }
 
-// mover is a server that moves files, with its resident memory, in bytes, from before.
+// mover is a server that moves files.
 type mover struct {
 	*server
-	idle float64
+	conn *httpConn
+	idle float64 // resident memory, in bytes, from before
 }
 
 // move makes one request and takes its rate, and the server's peak memory above what it had when it was idle.
@@ -72,7 +77,7 @@ func (b *bench) move(ctx context.Context, s *mover, id, method, path string, bod
 		return nil, err
 	}
 	began := time.Now()
-	answer, err := s.request(method, "/api/contents/"+path, body)
+	answer, err := s.conn.do(method, "/api/contents/"+path, body)
 	took := time.Since(began)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)

@@ -53,6 +53,7 @@ func (h *httpConn) do(method, path string, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	h.body.Reset()
+	h.body.Grow(max(0, int(answer.ContentLength)))
 	_, err = io.Copy(&h.body, answer.Body)
 	if err == nil && answer.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s: %s: %.300s", method, path, answer.Status, h.body.Bytes())
