@@ -44,7 +44,7 @@ lint: ## gofmt, vet, staticcheck, govulncheck
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## nbserv beside jupyter_server
+bench: build ## nbserv beside jupyter_server; BENCH="relay rest" measures these groups only
 	@scripts/bench.sh
 
 cover: ## cover.html
