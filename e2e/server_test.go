@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,6 +50,8 @@ type server struct {
 	root  string
 	state string
 	args  []string
+	env   []string // added to this process's own; later ones win
+	wrap  []string // a command that runs the server with its arguments, such as a shell that sets limits first
 	cmd   *exec.Cmd
 	log   *logBuffer
 	done  chan struct{} // closed when the process has ended
@@ -75,22 +78,41 @@ func (l *logBuffer) String() string {
 // start runs nbserv with an empty root folder and further arguments.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, token: "e2e-token", root: t.TempDir(), state: t.TempDir(), args: args}
+	s := prepare(t, args...)
 	s.run()
+	return s
+}
+
+// prepare is start without the start, for tests that change more than arguments.
+func prepare(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, token: "e2e-token", root: t.TempDir(), state: t.TempDir(), args: args}
 	t.Cleanup(func() {
+		if s.cmd == nil {
+			return
+		}
 		s.stop(syscall.SIGTERM)
+		// P13, S12: whatever a test did, no handler may have fallen over it.
+		if log := s.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
+			t.Errorf("the server panicked")
+		}
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", s.log)
+			t.Logf("the server's log:\n%s", tail(s.log.String(), 20_000))
 		}
 	})
 	return s
 }
 
+// tail is the end of a long text.
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+
 // run starts the process, once more after a kill, on the same folders.
 func (s *server) run() {
 	s.t.Helper()
-	args := append([]string{"--port=0", "--token=" + s.token, "--root-dir=" + s.root, "--state-dir=" + s.state}, s.args...)
-	s.cmd = exec.Command(binary, args...)
+	argv := append(slices.Clone(s.wrap), binary, "--port=0", "--token="+s.token, "--root-dir="+s.root, "--state-dir="+s.state)
+	argv = append(argv, s.args...)
+	s.cmd = exec.Command(argv[0], argv[1:]...)
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.log, s.done = &logBuffer{}, make(chan struct{})
 	out, err := s.cmd.StderrPipe()
 	require.NoError(s.t, err)
@@ -135,25 +157,55 @@ func (s *server) stop(sig syscall.Signal) {
 // call sends a request with the token and decodes a JSON answer into v, unless v is nil.
 func (s *server) call(method, path string, body, v any) *http.Response {
 	s.t.Helper()
-	var r io.Reader
+	var raw []byte
 	if body != nil {
-		raw, err := json.Marshal(body)
+		var err error
+		raw, err = json.Marshal(body)
 		require.NoError(s.t, err)
-		r = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, r)
-	require.NoError(s.t, err)
-	req.Header.Set("Authorization", "token "+s.token)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(s.t, err)
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
+	a, err := s.ask(method, path, raw, s.bearer())
 	require.NoError(s.t, err)
 	if v != nil {
-		require.NoError(s.t, json.Unmarshal(raw, v), "%s %s: %s: %s", method, path, resp.Status, raw)
+		require.NoError(s.t, json.Unmarshal(a.body, v), "%s %s: %s: %s", method, path, a.Status, a.body)
 	}
-	return resp
+	return a.Response
 }
+
+// answer is a response whose body has been read.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// client follows no redirect, and waits for no server for ever.
+var client = &http.Client{
+	Timeout:       patience,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
+}
+
+// ask sends a request as it is, without credentials of its own. A header "Host" names the host. It may be used
+// by goroutines that are not the test's.
+func (s *server) ask(method, path string, body []byte, header http.Header) (answer, error) {
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	for name, values := range header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	req.Host = req.Header.Get("Host")
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return answer{resp, raw}, err
+}
+
+// bearer is the header of a client that has the token.
+func (s *server) bearer() http.Header { return http.Header{"Authorization": {"token " + s.token}} }
 
 // python runs one of the programs in clients against s.
 func (s *server) python(script string, args ...string) string {
