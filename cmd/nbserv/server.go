@@ -108,7 +108,7 @@ func (s *server) Run(stop, kill context.Context) error {
 	}
 	s.log.Info("stopping")
 	endWork()
-	err = errors.Join(err, s.close(kill))
+	s.close(kill)
 	wg.Wait()
 	s.log.Info("stopped")
 	return err
@@ -135,15 +135,17 @@ const (
 )
 
 // close ends the server in the order that loses nothing: take nothing new, close the WebSockets, finish requests,
-// end kernels, close the database. It takes at most StopTimeout, less when kill ends.
-func (s *server) close(kill context.Context) error {
+// end kernels, close the database. It takes at most StopTimeout, less when kill ends. A kernel that had to be killed
+// at the end of that time is no failure of the server's: it has ended as it was told.
+func (s *server) close(kill context.Context) {
 	timeout := s.cfg.StopTimeout
 	ctx, cancel := context.WithTimeout(kill, timeout-timeout/killShare)
 	defer cancel()
 	s.drain(ctx, timeout/drainShare)
-	err := s.kernels.Close(ctx)
+	if err := s.kernels.Close(ctx); err != nil {
+		s.log.Warn("kernels were cut off", "err", err)
+	}
 	s.rooms.release(s.log)
-	return err
 }
 
 // drain lets clients go: it returns when no request and no WebSocket is left.

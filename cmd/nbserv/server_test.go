@@ -166,13 +166,14 @@ func TestStopIsBounded_P15(t *testing.T) {
 	require.Empty(t, processesNaming(t, r.cfg.Kernels.RuntimeDir))
 }
 
-// P15: kernels that take longer than there is time are killed.
+// P15: kernels that take longer than there is time are killed, which is no failure of the server.
 func TestStopKillsAtTheDeadline_P15(t *testing.T) {
 	r := start(t, func(c *Config) { c.StopTimeout = time.Second; c.Kernels.ShutdownWait = time.Minute })
 	r.startKernel(t)
 	r.stop()
 	r.requireStopped(t, 3*time.Second)
-	require.Error(t, r.err)
+	require.NoError(t, r.err)
+	require.Contains(t, r.logged.String(), "kernels had to be killed")
 	require.Empty(t, processesNaming(t, r.cfg.Kernels.RuntimeDir))
 }
 
