@@ -24,13 +24,34 @@ const (
 var kindNames = map[kind]string{object: "an object", array: "an array", str: "a string", number: "a number",
 	boolean: "a boolean", null: "null"}
 
-// node is one JSON value. Scalars are their bytes (strings with quotes and escapes); raw is not changed in
-// place, because it may be a slice of the input.
+// MaxValues bounds the values of one notebook, because each costs 72 bytes beside its text: at most 360 MB.
+// Numbers in arrays, which large outputs are made of, do not count.
+const MaxValues = 5_000_000
+
+// node is one JSON value. Scalars are their bytes (strings with quotes and escapes), and so is an array that
+// holds nothing but numbers, booleans and nulls: it is flat. raw is not changed in place, because it may be a
+// slice of the input.
 type node struct {
 	kind kind
 	key  string // decoded, in an object
-	raw  []byte // of a scalar
+	raw  []byte // of a scalar or a flat array
 	kids []node
+}
+
+// flat says whether n is an array without kids that is not empty.
+func (n *node) flat() bool { return n.kind == array && n.raw != nil }
+
+// items calls yield with the text of each value of a flat array.
+func (n *node) items(yield func([]byte)) {
+	for b := n.raw[1 : len(n.raw)-1]; len(b) > 0; {
+		item := b
+		if i := bytes.IndexByte(b, ','); i >= 0 {
+			item, b = b[:i], b[i+1:]
+		} else {
+			b = nil
+		}
+		yield(bytes.TrimSpace(item))
+	}
 }
 
 // SyntaxError says where a text stops being JSON.
@@ -48,6 +69,7 @@ type parser struct {
 	i       int
 	lenient bool
 	nans    int
+	values  int
 }
 
 func (p *parser) fail(format string, args ...any) error {
@@ -80,6 +102,9 @@ func (p *parser) document() (node, error) {
 func (p *parser) value(depth int) (node, error) {
 	if depth > MaxDepth {
 		return node{}, p.fail("nesting deeper than %d levels", MaxDepth)
+	}
+	if p.values++; p.values > MaxValues {
+		return node{}, p.fail("more than %d values", MaxValues)
 	}
 	if p.space(); p.i == len(p.b) {
 		return node{}, p.fail("unexpected end")
@@ -164,8 +189,47 @@ func (p *parser) object(depth int) (node, error) {
 	return n, nil
 }
 
+// flatArray reads an array of numbers, booleans and nulls, at least one. Anything else leaves p where it was.
+func (p *parser) flatArray() ([]byte, bool) {
+	start := p.i
+	for p.i++; p.scalar(); p.i++ {
+		if p.i == len(p.b) || p.b[p.i] != ',' && p.b[p.i] != ']' {
+			break
+		}
+		if p.b[p.i] == ']' {
+			p.i++
+			return p.b[start:p.i], true
+		}
+	}
+	p.i = start
+	return nil, false
+}
+
+// scalar skips a number, a boolean or null, and the white space around it.
+func (p *parser) scalar() bool {
+	p.space()
+	defer p.space()
+	for _, w := range []string{"true", "false", "null"} {
+		if _, ok := p.word(w); ok {
+			return true
+		}
+	}
+	if p.i == len(p.b) || p.b[p.i] != '-' && (p.b[p.i] < '0' || p.b[p.i] > '9') {
+		return false
+	}
+	before := p.nans
+	_, err := p.number()
+	ok := err == nil && p.nans == before
+	p.nans = before
+	return ok
+}
+
 func (p *parser) array(depth int) (node, error) {
 	n := node{kind: array}
+	if raw, ok := p.flatArray(); ok {
+		n.raw = raw
+		return n, nil
+	}
 	for p.i++; ; p.i++ {
 		if p.space(); p.i < len(p.b) && p.b[p.i] == ']' && len(n.kids) == 0 {
 			break
@@ -359,7 +423,7 @@ func (n *node) text() string {
 
 // allStrings says whether n is an array of strings only.
 func (n *node) allStrings() bool {
-	if n == nil || n.kind != array {
+	if n == nil || n.kind != array || n.flat() {
 		return false
 	}
 	for i := range n.kids {

@@ -191,11 +191,31 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 }
 
+// TestNumbersAreCheap: an output of many numbers costs little beside its text; other values are bounded.
+func TestNumbersAreCheap(t *testing.T) {
+	numbers := strings.Repeat("1.50, -2e5,\nnull ,true,", 100_000) + "0"
+	in := []byte(`{"nbformat":4,"nbformat_minor":5,"cells":[],"metadata":{"l":[` + numbers + `],"m":[[1],[ ],[[2,"x"]],[NaN],[1,NaN]]}}`)
+	var nb *Notebook
+	require.Less(t, testing.AllocsPerRun(1, func() {
+		var err error
+		nb, err = Read(in)
+		require.NoError(t, err)
+	}), 200.0)
+	require.Equal(t, 2, nb.nans)
+	disk := toFile(t, nb)
+	require.Contains(t, disk, "\n   1.50,\n   -2e5,\n   null,\n   true,\n   1.50,")
+	require.Equal(t, normal(t, strings.ReplaceAll(string(in), "NaN", "null")), normal(t, disk))
+	require.Equal(t, normal(t, disk), normal(t, toClient(t, nb)))
+	_, err := Read([]byte(`{"nbformat":4,"cells":[` + strings.Repeat("[],", MaxValues) + `[]]}`))
+	require.ErrorContains(t, err, "more than 5000000 values")
+}
+
 // FuzzNotebook: whatever is a notebook comes back from the disk as it was, and a second trip changes no byte.
 func FuzzNotebook(f *testing.F) {
 	for _, name := range []string{"full.in.json", "full.ipynb", "numbers.ipynb", "lists.in.json", "v3.ipynb"} {
 		f.Add(file(f, name))
 	}
+	f.Add([]byte(`{"nbformat":4,"nbformat_minor":5,"cells":[1, 2 ],"metadata":{"a":[ 1,-0.5e3 ,true],"b":[NaN],"c":[1,"x"],"d":[1,]}}`))
 	f.Add([]byte(`{"nbformat":4,"nbformat_minor":5,"cells":[{"cell_type":"code","source":["\ud83d","\ude00"],"outputs":7}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		nb, err := Read(in)

@@ -294,8 +294,10 @@ func (w *writer) flush() error {
 }
 
 func (w *writer) compact(n *node) {
-	switch n.kind {
-	case object, array:
+	switch {
+	case n.flat():
+		w.b = append(w.b, n.raw...)
+	case n.kind == object, n.kind == array:
 		brackets := "[]"
 		if n.kind == object {
 			brackets = "{}"
@@ -352,6 +354,17 @@ func (w *writer) object(n *node, depth int, at place) {
 }
 
 func (w *writer) array(n *node, depth int, at place) {
+	if n.flat() {
+		i := 0
+		n.items(func(item []byte) {
+			w.next(i, '[', depth+1)
+			w.b = append(w.b, item...)
+			w.spill()
+			i++
+		})
+		w.close(']', depth)
+		return
+	}
 	if len(n.kids) == 0 {
 		w.b = append(w.b, "[]"...)
 		return

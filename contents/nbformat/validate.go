@@ -192,6 +192,9 @@ func each(check rule) rule {
 		if n.kind != array {
 			return broken(at, "should be an array, not %s", kindNames[n.kind])
 		}
+		if n.flat() {
+			return broken(at+"[0]", "should not be a number, a boolean or null")
+		}
 		for i := range n.kids {
 			if err := check(v, &n.kids[i], at+"["+strconv.Itoa(i)+"]"); err != nil {
 				return err
