@@ -116,7 +116,7 @@ func (d *Dir) inspect(ctx context.Context, m *Model, f *os.File, o GetOptions) (
 		return false, nil
 	}
 	r := io.NewSectionReader(f, 0, m.Size)
-	buf := make([]byte, streamBytes)
+	buf := make([]byte, min(streamBytes, m.Size+1))
 	for {
 		n, err := r.Read(buf)
 		for _, w := range to {

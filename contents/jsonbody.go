@@ -25,12 +25,15 @@ type bodyReader struct {
 }
 
 func newBodyReader(r io.Reader) *bodyReader {
-	return &bodyReader{r: r, buf: make([]byte, streamBytes)}
+	return &bodyReader{r: r, buf: make([]byte, firstBytes)}
 }
 
 // fill makes at least one byte available. The end of the body is io.EOF.
 func (b *bodyReader) fill() error {
 	for b.pos == b.end {
+		if b.end == len(b.buf) && b.end < streamBytes {
+			b.read, b.pos, b.end, b.buf = b.read+int64(b.end), 0, 0, make([]byte, streamBytes)
+		}
 		n, err := b.r.Read(b.buf)
 		b.read += int64(b.end)
 		b.pos, b.end = 0, n
@@ -249,46 +252,25 @@ func (s *scanner) scan(p []byte) (int, bool) {
 // surrogate pair, which no file can hold, are Invalid.
 func (b *bodyReader) text(w io.Writer) error {
 	b.pos++
-	out := make([]byte, 0, streamBytes)
-	var check utf8Check
-	flush := func() error {
-		_, _ = check.Write(out)
-		if check.bad {
-			return fault.New(fault.Invalid, `field "content" is not UTF-8`)
-		}
-		_, err := w.Write(out)
-		out = out[:0]
-		return err
-	}
+	out := textWriter{w: w}
 	for {
 		if err := b.need(); err != nil {
 			return err
 		}
-		run := b.buf[b.pos:min(b.end, b.pos+cap(out)-len(out))]
-		n := plain(run)
-		out = append(out, run[:n]...)
-		b.pos += n
-		if len(out)+utf8.UTFMax > cap(out) {
-			if err := flush(); err != nil {
-				return err
-			}
+		n := plain(b.buf[b.pos:b.end])
+		if err := out.add(b.buf[b.pos : b.pos+n]); err != nil {
+			return err
 		}
-		if n == len(run) {
+		if b.pos += n; b.pos == b.end {
 			continue
 		}
-		switch c := b.buf[b.pos]; c {
+		switch b.buf[b.pos] {
 		case '"':
 			b.pos++
-			if err := flush(); err != nil {
-				return err
-			}
-			if !check.ok() {
-				return fault.New(fault.Invalid, `field "content" is not UTF-8`)
-			}
-			return nil
+			return out.close()
 		case '\\':
 			var err error
-			if out, err = b.escape(out); err != nil {
+			if out.held, err = b.escape(out.held); err != nil {
 				return err
 			}
 		default:
@@ -296,6 +278,53 @@ func (b *bodyReader) text(w io.Writer) error {
 		}
 	}
 }
+
+// textWriter checks that a text is UTF-8 and hands it on in large pieces.
+type textWriter struct {
+	w     io.Writer
+	held  []byte
+	check utf8Check
+}
+
+// directBytes is from where a piece is handed on without being copied first.
+const directBytes = 4 << 10
+
+func (t *textWriter) add(p []byte) error {
+	if len(p) < directBytes {
+		if t.held = append(t.held, p...); len(t.held) < streamBytes {
+			return nil
+		}
+		p = nil
+	}
+	if err := t.write(t.held); err != nil {
+		return err
+	}
+	t.held = t.held[:0]
+	return t.write(p)
+}
+
+func (t *textWriter) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if _, _ = t.check.Write(p); t.check.bad {
+		return errNotUTF8()
+	}
+	_, err := t.w.Write(p)
+	return err
+}
+
+func (t *textWriter) close() error {
+	if err := t.write(t.held); err != nil {
+		return err
+	}
+	if !t.check.ok() {
+		return errNotUTF8()
+	}
+	return nil
+}
+
+func errNotUTF8() error { return fault.New(fault.Invalid, `field "content" is not UTF-8`) }
 
 var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 

@@ -208,7 +208,7 @@ func (d *Dir) saveBytes(p Path, r io.Reader) (*Model, error) {
 func (t *draft) unpack() error {
 	at := &offsetWriter{t: t}
 	dec := &base64Writer{w: at}
-	buf := make([]byte, streamBytes)
+	buf := make([]byte, min(streamBytes, t.size+1))
 	if _, err := io.CopyBuffer(struct{ io.Writer }{dec}, io.NewSectionReader(t.file, 0, t.size), buf); err != nil {
 		return err
 	}

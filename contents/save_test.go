@@ -295,3 +295,17 @@ func FuzzStringsBothWays(f *testing.F) {
 		}
 	})
 }
+
+// TestSmallSavesAreSmall: many users save small files at the same time.
+func TestSmallSavesAreSmall(t *testing.T) {
+	d := newDir(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const saves = 50
+	for range saves {
+		_, _, err := d.Save(context.Background(), mustPath("a"), NewIncoming(strings.NewReader(fileModel), 1<<20))
+		require.NoError(t, err)
+	}
+	runtime.ReadMemStats(&after)
+	require.Less(t, (after.TotalAlloc-before.TotalAlloc)/saves, uint64(64<<10), "bytes a save")
+}
