@@ -3,6 +3,7 @@ package contents
 import (
 	"encoding/json"
 	"io"
+	"unicode/utf8"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -63,8 +64,8 @@ func (in *Incoming) stringField(key string, to *string) error {
 		return err
 	}
 	var s *string
-	if json.Unmarshal(raw, &s) != nil {
-		return fault.New(fault.Invalid, "field %q should be a string", key)
+	if !utf8.Valid(raw) || json.Unmarshal(raw, &s) != nil {
+		return fault.New(fault.Invalid, "field %q should be a string of UTF-8", key)
 	}
 	if s != nil {
 		*to = *s

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
@@ -144,9 +143,6 @@ func (m *model) read(w http.ResponseWriter, r *http.Request) error {
 	body, err := httpx.ReadBody(w, r, maxBody)
 	if err != nil {
 		return err
-	}
-	if !utf8.Valid(body) {
-		return fault.New(fault.Invalid, "the body is not UTF-8")
 	}
 	var given *model
 	if len(body) > 0 {

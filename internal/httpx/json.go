@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -64,6 +65,9 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 
 // DecodeJSON decodes one JSON value into v with errors a client can act on.
 func DecodeJSON(body []byte, v any) error {
+	if !utf8.Valid(body) { // encoding/json would put U+FFFD into names
+		return fault.New(fault.Invalid, "the body is not UTF-8")
+	}
 	if tooDeep(body) {
 		return fault.New(fault.Invalid, "the JSON nests deeper than %d levels", MaxDepth)
 	}
