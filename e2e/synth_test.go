@@ -57,6 +57,12 @@ func (s *synth) wrapSpec(name, script string) {
 	kerneltest.WriteSpec(s.t, s.data, name, map[string]any{"argv": []string{"sh", "-c", script, program, "{connection_file}"}})
 }
 
+// badSpec writes a kernelspec whose kernel misbehaves by its arguments.
+func (s *synth) badSpec(name string, args ...string) {
+	s.t.Helper()
+	kerneltest.WriteSpec(s.t, s.data, name, nil, args...)
+}
+
 // session is what this package reads of a session's model.
 type session struct {
 	ID     string `json:"id"`
