@@ -176,6 +176,7 @@ func (k *Kernel) handOver(inc *incarnation, conn *Conn) {
 		}
 		if len(k.pending) == 0 {
 			inc.ready, inc.served = true, true
+			k.turned()
 			k.mu.Unlock()
 			return
 		}
@@ -207,10 +208,10 @@ func (k *Kernel) endLost() {
 		}
 		e := ending{to: r.to}
 		if !r.replied {
-			e.msgs = append(e.msgs, r.lostReply(k.own))
+			e.msgs = append(e.msgs, r.lostReply(k.voice))
 		}
 		if !r.done {
-			e.msgs = append(e.msgs, status(k.own, stateIdle, r.header))
+			e.msgs = append(e.msgs, status(k.voice, stateIdle, r.header))
 		}
 		list = append(list, e)
 		k.open.remove(r)

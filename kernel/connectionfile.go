@@ -1,11 +1,12 @@
 package kernel
 
 import (
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,7 +111,7 @@ func (c *Connection) holdPorts() error {
 	c.Info.IP = "127.0.0.1"
 	var ports [channelPorts]int
 	for i := range ports {
-		l, err := net.Listen("tcp4", c.Info.IP+":0")
+		l, err := listenLow(c.Info.IP)
 		if err != nil {
 			return fault.Wrap(fault.Busy, err, "no free port for a kernel")
 		}
@@ -119,6 +120,24 @@ func (c *Connection) holdPorts() error {
 	}
 	c.setPorts(ports)
 	return nil
+}
+
+const (
+	// lowPort to highPort lie below the ports that Linux gives to outgoing connections (32768 and up), one of
+	// which could take a kernel's port between Release and the kernel's own bind.
+	lowPort, highPort = 20000, 32767
+	portTries         = 64
+)
+
+// listenLow takes a free port of that range, or any one when it has no luck.
+func listenLow(ip string) (net.Listener, error) {
+	for range portTries {
+		l, err := net.Listen("tcp4", net.JoinHostPort(ip, strconv.Itoa(lowPort+rand.IntN(highPort-lowPort))))
+		if err == nil {
+			return l, nil
+		}
+	}
+	return net.Listen("tcp4", net.JoinHostPort(ip, "0"))
 }
 
 func (c *Connection) setPorts(p [channelPorts]int) {
@@ -189,6 +208,6 @@ func maxSocketPath() int {
 
 func randomHex(n int) string {
 	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
+	_, _ = crand.Read(b) // never fails: crypto/rand ends the program instead
 	return hex.EncodeToString(b)
 }

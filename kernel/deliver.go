@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"strings"
 	"time"
 )
 
@@ -78,6 +79,9 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 		return true
 	}
 	k.mu.Lock()
+	if m.Header.Session != k.voice { // JupyterLab passes over messages of any other session than the kernel's newest
+		k.voice = strings.Clone(m.Header.Session)
+	}
 	r := k.open.byID[m.Parent.MsgID]
 	if r != nil && state == stateBusy {
 		r.busy = true
@@ -86,7 +90,7 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 	var lost []ending
 	if r != nil && state == stateIdle && r.busy {
 		if r.lost && !r.replied {
-			lost = []ending{{r.to, []*Message{r.lostReply(k.own)}}}
+			lost = []ending{{r.to, []*Message{r.lostReply(k.voice)}}}
 			r.replied = true
 		}
 		r.done = true

@@ -3,6 +3,8 @@ package kernel
 import (
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 
 	"github.com/gorilla/mux"
 
@@ -52,6 +54,8 @@ func (a *API) start(w http.ResponseWriter, r *http.Request) error {
 	o := StartOptions{ID: body.KernelID, Spec: body.Name, Env: body.Env}
 	if body.Path != "" {
 		o.Cwd = a.Dir(body.Path)
+	} else if dir := body.Env["KERNEL_WORKING_DIR"]; filepath.IsAbs(dir) && isDir(dir) {
+		o.Cwd = dir // a gateway client on this machine names the notebook's folder so
 	}
 	s, err := a.Host.Start(r.Context(), o)
 	if err != nil {
@@ -59,6 +63,11 @@ func (a *API) start(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", a.BaseURL+"api/kernels/"+url.PathEscape(s.ID))
 	return httpx.WriteJSON(w, http.StatusCreated, s.Model())
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {

@@ -20,6 +20,8 @@ type Host interface {
 	Restart(ctx context.Context, id string) error
 	// Shutdown ends the kernel and its whole process tree and forgets its id.
 	Shutdown(ctx context.Context, id string) error
+	// Ready waits until the kernel takes messages without delay, or is known not to: dead is no error.
+	Ready(ctx context.Context, id string) error
 	// Attach connects a frontend. See AttachOptions.
 	Attach(id string, o AttachOptions) (Client, error)
 	// Execute runs code and yields what belongs to it, until both its reply and its idle status have come.

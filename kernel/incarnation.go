@@ -142,6 +142,7 @@ func (k *Kernel) over(inc *incarnation, exit Exit) bool {
 	} else {
 		end = append(end, k.endOpen(why)...)
 		k.state, k.reason = stateDead, why
+		k.turned()
 	}
 	k.mu.Unlock()
 	k.metrics.died(again)
@@ -194,6 +195,7 @@ func (k *Kernel) fail(why string) {
 	k.mu.Lock()
 	end := k.endOpen(why)
 	k.state, k.reason = stateDead, why
+	k.turned()
 	k.mu.Unlock()
 	k.metrics.died(false)
 	k.write(end)

@@ -44,7 +44,6 @@ type Journal struct {
 	bytes   int64  // of the ring's entries
 	kept    []record
 	keptB   int64
-	public  uint64 // entries for all, so far
 	cursors map[*cursor]struct{}
 	floor   uint64 // a lower bound of what all cursors have read, found at the last look
 	looked  int64  // bytes when that was
@@ -55,11 +54,10 @@ type Journal struct {
 
 // record is an Entry with what the journal has to know about it.
 type record struct {
-	seq    uint64
-	public uint64 // entries for all up to and including this one
-	to     string
-	msg    *Message
-	size   int64
+	seq  uint64
+	to   string
+	msg  *Message
+	size int64
 }
 
 // cursor is one reader's place. Its fields are guarded by the journal's mu.
@@ -67,7 +65,6 @@ type cursor struct {
 	to   string
 	at   uint64 // everything up to here was returned
 	done uint64 // everything up to here was delivered: what was returned before the last call to next
-	seen uint64 // entries for all that lie before at
 	told uint64 // the reader knows that entries up to here may be missing
 	lost bool   // the Position it came with was of another epoch
 	wake chan struct{}
@@ -93,10 +90,7 @@ func (j *Journal) Append(to string, m *Message) {
 		j.mu.Unlock()
 		return
 	}
-	if to == "" {
-		j.public++
-	}
-	j.push(record{seq: j.next, public: j.public, to: to, msg: m, size: int64(m.Size()) + entryOverhead})
+	j.push(record{seq: j.next, to: to, msg: m, size: int64(m.Size()) + entryOverhead})
 	j.next++
 	j.trim()
 	wake := j.takeWaiting(to)
@@ -185,29 +179,9 @@ func (j *Journal) open(to string, p *Position) *cursor {
 		c.at = min(p.Seq, j.next-1)
 	}
 	c.done, c.told = c.at, c.at
-	c.seen = j.publicBefore(c.at)
 	j.cursors[c] = struct{}{}
 	j.floor = min(j.floor, c.at)
 	return c
-}
-
-// publicBefore counts the entries for all up to and including number at, as far as they are still known.
-func (j *Journal) publicBefore(at uint64) uint64 {
-	if j.n == 0 || at+1 >= j.next {
-		return j.public
-	}
-	if at == 0 {
-		return 0
-	}
-	if first := j.at(0).seq; at >= first {
-		return j.at(int(at - first)).public
-	}
-	for i := len(j.kept) - 1; i >= 0; i-- {
-		if j.kept[i].seq <= at {
-			return j.kept[i].public
-		}
-	}
-	return 0
 }
 
 // close forgets a reader, which no longer holds anything back.
@@ -287,13 +261,10 @@ func (j *Journal) fill(c *cursor, buf []Entry) int {
 			return n
 		}
 		c.at = max(c.at, first-1)
-		if j.n > 0 {
-			c.seen = max(c.seen, j.at(0).public-isPublic(j.at(0)))
-		}
 	}
 	for i := int(c.at + 1 - first); i < j.n && n < len(buf); i++ {
 		r := j.at(i)
-		c.at, c.seen = r.seq, r.public
+		c.at = r.seq
 		if r.to == "" || r.to == c.to {
 			buf[n] = Entry{Seq: r.seq, Message: r.msg}
 			n++
@@ -311,18 +282,12 @@ func (j *Journal) gapFor(c *cursor, first uint64) *Gap {
 	if c.told+1 >= first {
 		return nil
 	}
-	before := j.public
-	if j.n > 0 {
-		before = j.at(0).public - isPublic(j.at(0))
-	}
-	dropped := before - c.seen
-	for _, r := range j.kept {
-		if r.seq > c.at && r.to == "" {
-			dropped--
-		}
+	dropped := first - 1 - c.at
+	for i := len(j.kept) - 1; i >= 0 && j.kept[i].seq > c.at; i-- {
+		dropped-- // it follows the notice, or was for another client session
 	}
 	c.told = first - 1
-	if dropped == 0 || dropped > before { // nothing of its own, or what it had seen is no longer known
+	if dropped == 0 {
 		return nil
 	}
 	return &Gap{Dropped: dropped, Reason: "the reader was too far behind: the server keeps a bounded number of messages"}
@@ -338,20 +303,13 @@ func (j *Journal) fillKept(c *cursor, buf []Entry) int {
 		if n == len(buf) {
 			return n
 		}
-		c.at, c.seen = r.seq, max(c.seen, r.public)
+		c.at = r.seq
 		if r.to == "" || r.to == c.to {
 			buf[n] = Entry{Seq: r.seq, Message: r.msg}
 			n++
 		}
 	}
 	return n
-}
-
-func isPublic(r *record) uint64 {
-	if r.to == "" {
-		return 1
-	}
-	return 0
 }
 
 // at is the ring's i-th entry, oldest first.

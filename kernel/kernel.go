@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,9 +53,11 @@ type Kernel struct {
 	inc       *incarnation        // the current one; nil while there is none
 	pending   []*Message          // what clients sent while no connection was ready
 	pendingB  int
-	deaths    int  // in a row
-	stillborn bool // no process of it ever ran
-	ended     bool // shut down
+	deaths    int           // in a row
+	stillborn bool          // no process of it ever ran
+	ended     bool          // shut down
+	voice     string        // the session in the headers of the kernel's own messages; ours until it spoke
+	turn      chan struct{} // closed, and replaced, when the kernel becomes ready, dead or ended
 }
 
 func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
@@ -68,9 +71,10 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		stop:    make(chan struct{}),
 		state:   stateStarting, active: time.Now(),
 		clients: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
-		working: make(map[string]struct{}),
+		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
 	k.op <- struct{}{}
+	k.voice = k.own
 	return k
 }
 
@@ -82,6 +86,29 @@ func (k *Kernel) Status() Status {
 		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.active,
 		Connections: len(k.clients), Reason: k.reason,
 	}
+}
+
+// waitReady waits until the kernel's current connection takes messages, or the kernel is dead or has ended.
+func (k *Kernel) waitReady(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		done, turn := k.readyConn() != nil || k.ended || k.state == stateDead, k.turn
+		k.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return fault.Wrap(fault.KindOf(ctx.Err()), context.Cause(ctx), "the kernel is still starting")
+		}
+	}
+}
+
+// turned wakes whoever waits for the kernel to become ready or dead. mu is held.
+func (k *Kernel) turned() {
+	close(k.turn)
+	k.turn = make(chan struct{})
 }
 
 const (
@@ -165,7 +192,7 @@ type ending struct {
 func (k *Kernel) endOpen(why string) []ending {
 	var list []ending
 	for _, r := range k.open.take() {
-		list = append(list, ending{r.to, r.endings(k.own, deadKernelError, why)})
+		list = append(list, ending{r.to, r.endings(k.voice, deadKernelError, why)})
 	}
 	k.pending, k.pendingB = nil, 0
 	clear(k.working)
@@ -190,5 +217,8 @@ func (k *Kernel) write(list []ending) {
 
 // say tells all clients the kernel's state, as a status message without a parent.
 func (k *Kernel) say(state string) {
-	k.journal.Append("", status(k.own, state, nil))
+	k.mu.Lock()
+	voice := k.voice
+	k.mu.Unlock()
+	k.journal.Append("", status(voice, state, nil))
 }

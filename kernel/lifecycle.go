@@ -126,6 +126,7 @@ func (k *Kernel) shutdown(ctx context.Context, why string) error {
 		return fault.New(fault.NotFound, "the kernel has ended")
 	}
 	k.ended, k.state = true, stateTerminating
+	k.turned()
 	inc := k.inc
 	k.mu.Unlock()
 	close(k.stop)

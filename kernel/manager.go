@@ -168,6 +168,15 @@ func (m *Manager) shutdown(ctx context.Context, id, why string) error {
 	return nil
 }
 
+// Ready implements Host.
+func (m *Manager) Ready(ctx context.Context, id string) error {
+	k, err := m.kernel(id)
+	if err != nil {
+		return err
+	}
+	return k.waitReady(ctx)
+}
+
 // Attach implements Host.
 func (m *Manager) Attach(id string, o AttachOptions) (Client, error) {
 	k, err := m.kernel(id)

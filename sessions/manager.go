@@ -68,17 +68,20 @@ func (m *Manager) Get(ctx context.Context, id string) (Session, error) {
 	return session(b.row, st), nil
 }
 
-// List gives all sessions, oldest first.
+// List gives the sessions that have a kernel, oldest first. One whose kernel ended with an earlier server is
+// found by Get, and by the next Create of its identity.
 func (m *Manager) List(ctx context.Context) []Session {
 	bound := m.index.snapshot()
 	all := make([]Session, 0, len(bound))
 	for _, b := range bound {
 		st, life := m.look(b)
-		if life == gone {
+		switch life {
+		case gone:
 			m.prune(ctx, b)
-			continue
+		case lost: // JupyterLab would join a notebook to the dead kernel instead of asking for a new one
+		default:
+			all = append(all, session(b.row, st))
 		}
-		all = append(all, session(b.row, st))
 	}
 	return all
 }

@@ -153,12 +153,13 @@ func lostRow() sessions.Row {
 
 func TestALostKernelKeepsItsSession_P2(t *testing.T) {
 	m, host := reopened(t, lostRow())
-	all := m.List(t.Context())
-	require.Len(t, all, 1)
-	require.Equal(t, kernel.StateDead, all[0].Kernel.ExecutionState)
-	require.NotEmpty(t, all[0].Kernel.Reason)
-	require.Equal(t, "ir", all[0].Kernel.Spec)
-	require.Equal(t, "old", all[0].Kernel.ID)
+	require.Empty(t, m.List(t.Context()), "a page would join its notebook to the dead kernel")
+	s, err := m.Get(t.Context(), "5a")
+	require.NoError(t, err)
+	require.Equal(t, kernel.StateDead, s.Kernel.ExecutionState)
+	require.NotEmpty(t, s.Kernel.Reason)
+	require.Equal(t, "ir", s.Kernel.Spec)
+	require.Equal(t, "old", s.Kernel.ID)
 
 	renamed := patch(t, m, "5a", sessions.Patch{Path: ptr("b")})
 	require.Equal(t, kernel.StateDead, renamed.Kernel.ExecutionState)

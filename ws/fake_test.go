@@ -22,6 +22,7 @@ type fakeHost struct {
 	sent   chan *kernel.Message // what clients sent
 	full   bool                 // Send answers Busy; set before use
 	attach func(kernel.AttachOptions) error
+	ready  func(ctx context.Context) error // nil is ready; set before use
 
 	mu      sync.Mutex
 	entries []kernel.Entry
@@ -75,6 +76,13 @@ func (h *fakeHost) Get(id string) (kernel.Status, error) {
 		return kernel.Status{}, fault.New(fault.NotFound, "kernel %s does not exist", id)
 	}
 	return kernel.Status{ID: id}, nil
+}
+
+func (h *fakeHost) Ready(ctx context.Context, id string) error {
+	if _, err := h.Get(id); err != nil || h.ready == nil {
+		return err
+	}
+	return h.ready(ctx)
 }
 
 func (h *fakeHost) Attach(id string, o kernel.AttachOptions) (kernel.Client, error) {

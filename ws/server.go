@@ -113,6 +113,9 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	log := s.log.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
+	if err := s.await(r, id); err != nil {
+		return err
+	}
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -136,6 +139,25 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 	_ = h.conn.Close()
 	httpx.NoteError(r.Context(), err)
 	return nil
+}
+
+// readyWait bounds await. A kernel that takes longer is served as it is.
+const readyWait = 30 * time.Second
+
+// await holds the handshake of programs back until the kernel takes messages, as the reference server does for
+// all: their libraries (nbclient's gateway client, for one) give the first answer a second from then on. A
+// browser is let in at once, for what its user runs before the kernel is ready would be lost with it.
+func (s *Server) await(r *http.Request, id string) error {
+	if r.Header.Get("Origin") != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyWait)
+	defer cancel()
+	err := s.host.Ready(ctx, id)
+	if fault.KindOf(err) == fault.Timeout && r.Context().Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // attachOptions reads the query.

@@ -84,6 +84,37 @@ func TestTakeOver_P4(t *testing.T) {
 	s.counted(t, "nbserv_websocket_cut_total", "taken_over", 1.0)
 }
 
+// Programs are let in when the kernel is ready, browsers (which send an Origin) at once.
+func TestHandshakeOfProgramsWaitsForTheKernel(t *testing.T) {
+	s := serve(t, nil)
+	asked, let := make(chan struct{}), make(chan struct{})
+	s.ready = func(ctx context.Context) error {
+		close(asked)
+		select {
+		case <-let:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	url := "ws" + strings.TrimPrefix(s.http.URL, "http") + "/api/kernels/k/channels"
+	c, _, err := websocket.DefaultDialer.Dial(url, http.Header{"Origin": {s.http.URL}})
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	done := make(chan error, 1)
+	go func() {
+		c, _, err := websocket.DefaultDialer.Dial(url, nil)
+		if err == nil {
+			err = c.Close()
+		}
+		done <- err
+	}()
+	<-asked
+	require.Empty(t, done)
+	close(let)
+	require.NoError(t, <-done)
+}
+
 // A kernel's end is told after its last words, with a code that makes clients ask whether the kernel still is.
 func TestKernelEndClosesAfterItsLastWords(t *testing.T) {
 	s := serve(t, nil)

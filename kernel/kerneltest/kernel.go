@@ -255,10 +255,22 @@ func (k *Kernel) work(queue <-chan *Request) {
 	for {
 		select {
 		case r := <-queue:
+			if k.isEnding() { // of two ready cases either may be chosen, and the dead do not work
+				return
+			}
 			k.handle(r)
 		case <-k.ending:
 			return
 		}
+	}
+}
+
+func (k *Kernel) isEnding() bool {
+	select {
+	case <-k.ending:
+		return true
+	default:
+		return false
 	}
 }
 
