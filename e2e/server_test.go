@@ -47,14 +47,16 @@ type server struct {
 	t     *testing.T
 	url   string // without the token, ends with a slash
 	token string
-	root  string
-	state string
-	args  []string
-	env   []string // added to this process's own; later ones win
-	wrap  []string // a command that runs the server with its arguments, such as a shell that sets limits first
-	cmd   *exec.Cmd
-	log   *logBuffer
-	done  chan struct{} // closed when the process has ended
+	// tokenByEnv tells the server its token by NBSERV_TOKEN, not on its command line, which everybody may read.
+	tokenByEnv bool
+	root       string
+	state      string
+	args       []string
+	env        []string // added to this process's own; later ones win
+	wrap       []string // a command that runs the server with its arguments, such as a shell that sets limits first
+	cmd        *exec.Cmd
+	log        *logBuffer
+	done       chan struct{} // closed when the process has ended
 }
 
 // logBuffer collects what the server writes to stderr.
@@ -109,10 +111,16 @@ func tail(text string, n int) string { return text[max(0, len(text)-n):] }
 // run starts the process, once more after a kill, on the same folders.
 func (s *server) run() {
 	s.t.Helper()
-	argv := append(slices.Clone(s.wrap), binary, "--port=0", "--token="+s.token, "--root-dir="+s.root, "--state-dir="+s.state)
+	argv := append(slices.Clone(s.wrap), binary, "--port=0", "--root-dir="+s.root, "--state-dir="+s.state)
+	env := append(os.Environ(), s.env...)
+	if s.tokenByEnv {
+		env = append(env, "NBSERV_TOKEN="+s.token)
+	} else {
+		argv = append(argv, "--token="+s.token)
+	}
 	argv = append(argv, s.args...)
 	s.cmd = exec.Command(argv[0], argv[1:]...)
-	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Env = env
 	s.log, s.done = &logBuffer{}, make(chan struct{})
 	out, err := s.cmd.StderrPipe()
 	require.NoError(s.t, err)

@@ -63,6 +63,12 @@ func (s *synth) badSpec(name string, args ...string) {
 	kerneltest.WriteSpec(s.t, s.data, name, nil, args...)
 }
 
+// resource writes a file beside a kernelspec's kernel.json.
+func (s *synth) resource(spec, name, content string) {
+	s.t.Helper()
+	require.NoError(s.t, os.WriteFile(filepath.Join(s.data, "kernels", spec, name), []byte(content), 0o644))
+}
+
 // session is what this package reads of a session's model.
 type session struct {
 	ID     string `json:"id"`
