@@ -39,3 +39,9 @@ func TestNbclientThroughTheGatewayManager(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(raw), string(onDisk), "byte for byte what nbformat itself wrote")
 }
+
+// The sessions document's client is generated from Jupyter's description; these are the requests that it sends.
+func TestGeneratedSessionsClient(t *testing.T) {
+	s := startSynth(t)
+	require.Contains(t, s.python("sessions_client.py", "synth"), "ok sessions")
+}
