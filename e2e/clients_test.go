@@ -9,19 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestKernelClientRunsANotebook_P4_P5(t *testing.T) {
+func TestClientsRunANotebookOverBothProtocols_P4_P5(t *testing.T) {
 	s := start(t)
-	for _, protocol := range []string{"v1", "default"} {
-		t.Run(protocol, func(t *testing.T) {
-			s.t = t
-			out := s.python("kernel_client.py", protocol, "testdata/day.ipynb")
-			require.Contains(t, out, "ok buffers")
+	for _, client := range []string{"kernel_client.py", "v1_client.py"} {
+		t.Run(client, func(t *testing.T) {
+			one := *s
+			one.t = t
+			require.Contains(t, one.python(client, "testdata/day.ipynb"), "ok buffers")
 		})
 	}
-	s.t = t
 	var kernels []any
 	s.call("GET", "api/kernels", nil, &kernels)
-	require.Empty(t, kernels, "the client shut its kernels down")
+	require.Empty(t, kernels, "the clients ended their kernels")
 }
 
 func TestNbclientThroughTheGatewayManager(t *testing.T) {

@@ -85,7 +85,7 @@ func (k *Kernel) watch(inc *incarnation) {
 		k.log.Warn("cannot remove a connection file", "err", err)
 	}
 	exit := inc.proc.Exit()
-	k.log.Info("kernel process ended", "exit", exit.String(), "stderr", exit.Stderr)
+	k.log.Info("kernel process ended", "exit", exit.String())
 	restart := k.over(inc, exit)
 	close(inc.gone)
 	if restart {

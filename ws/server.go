@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,11 +145,12 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 // readyWait bounds await. A kernel that takes longer is served as it is.
 const readyWait = 30 * time.Second
 
-// await holds the handshake of programs back until the kernel takes messages, as the reference server does for
-// all: their libraries (nbclient's gateway client, for one) give the first answer a second from then on. A
-// browser is let in at once, for what its user runs before the kernel is ready would be lost with it.
+// await holds the handshake of a client that speaks the default protocol back until the kernel takes messages,
+// as the reference server does for all: the libraries of programs (nbclient's gateway client, for one) give the
+// first answer a second from then on. A client that offers v1 is a page, and let in at once: what its user runs
+// before the kernel is ready waits here and not there.
 func (s *Server) await(r *http.Request, id string) error {
-	if r.Header.Get("Origin") != "" {
+	if slices.Contains(websocket.Subprotocols(r), subprotocolV1) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyWait)

@@ -84,8 +84,8 @@ func TestTakeOver_P4(t *testing.T) {
 	s.counted(t, "nbserv_websocket_cut_total", "taken_over", 1.0)
 }
 
-// Programs are let in when the kernel is ready, browsers (which send an Origin) at once.
-func TestHandshakeOfProgramsWaitsForTheKernel(t *testing.T) {
+// Clients of the default protocol are let in when the kernel is ready, those that offer v1 at once.
+func TestHandshakeOfTheDefaultProtocolWaitsForTheKernel(t *testing.T) {
 	s := serve(t, nil)
 	asked, let := make(chan struct{}), make(chan struct{})
 	s.ready = func(ctx context.Context) error {
@@ -98,7 +98,8 @@ func TestHandshakeOfProgramsWaitsForTheKernel(t *testing.T) {
 		}
 	}
 	url := "ws" + strings.TrimPrefix(s.http.URL, "http") + "/api/kernels/k/channels"
-	c, _, err := websocket.DefaultDialer.Dial(url, http.Header{"Origin": {s.http.URL}})
+	page := websocket.Dialer{Subprotocols: []string{subprotocolV1}}
+	c, _, err := page.Dial(url, nil)
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
 	done := make(chan error, 1)

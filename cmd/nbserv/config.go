@@ -42,6 +42,7 @@ type Config struct {
 	Kernels        kernel.Config
 	DefaultKernel  string
 	AllowedKernels []string // kernelspecs that may be used; empty: all
+	NativeKernel   bool     // an ipykernel without a kernelspec is offered as python3
 	WebSockets     ws.Config
 
 	Contents contents.Config

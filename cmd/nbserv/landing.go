@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
@@ -16,7 +17,8 @@ var landingHTML string
 var landing = template.Must(template.New("landing").Parse(landingHTML))
 
 // getLanding shows a person what runs here.
-func (s *server) getLanding(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) getLanding(w http.ResponseWriter, r *http.Request) error {
+	auth.XSRFToken(w, r) // the page's own scripts, and those of pages beside it, find it as a cookie
 	kernels, connections, _ := s.work()
 	var b bytes.Buffer
 	err := landing.Execute(&b, struct {

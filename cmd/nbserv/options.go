@@ -101,6 +101,8 @@ var options = []option{
 	{"Kernels", "allowed-kernels", func(c *Config) any { return &c.AllowedKernels },
 		traitsOf("allowed_kernelspecs", "KernelSpecManager"),
 		"kernelspecs that may be used (default: all)", false},
+	{"Kernels", "native-kernel", func(c *Config) any { return &c.NativeKernel }, traitsOf("ensure_native_kernel", "KernelSpecManager"),
+		"offer python3 where ipykernel is installed without a kernelspec", false},
 	{"Kernels", "pending-kernels", func(c *Config) any { return &c.Kernels.PendingKernels }, traitsOf("use_pending_kernels", kernelClasses...),
 		"answer a start before its kernel is known to live", false},
 	{"Kernels", "kernel-start-timeout", func(c *Config) any { return &c.Kernels.StartTimeout },
@@ -148,6 +150,13 @@ var options = []option{
 		"most uploads in parts that may be unfinished at a time", false},
 	{"Contents", "staging-ttl", func(c *Config) any { return &c.Contents.StagingTTL }, nil,
 		"how long an upload in parts may stand still before it is removed", false},
+
+	{"WebSockets", "ws-ping-interval", func(c *Config) any { return &c.WebSockets.PingInterval }, []string{"ServerApp.websocket_ping_interval"},
+		"how often an idle WebSocket is pinged; negative: never", false},
+	{"WebSockets", "ws-write-timeout", func(c *Config) any { return &c.WebSockets.WriteTimeout }, nil,
+		"how long a WebSocket may take no bytes before it is closed", false},
+	{"WebSockets", "ws-max-message-bytes", func(c *Config) any { return &c.WebSockets.MaxMessageBytes }, nil,
+		"largest message a client may send, in bytes", false},
 
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},
@@ -303,7 +312,7 @@ func (o option) defaultText() string {
 
 // writeHelp prints the options by package.
 func writeHelp(w io.Writer) {
-	fmt.Fprint(w, "nbserv is a Jupyter-compatible notebook server.\n\nUsage:\n  nbserv [flags]\n")
+	fmt.Fprint(w, "nbserv is a Jupyter-compatible notebook server.\n\nUsage:\n  nbserv [flags]\n  nbserv password    ask for a password and print its hash, for --password\n")
 	group := ""
 	for _, o := range options {
 		if o.group != group {

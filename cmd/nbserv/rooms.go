@@ -25,6 +25,7 @@ type rooms struct {
 	config   *configsection.Store
 	files    *contents.Dir
 	specs    *kernel.Specs
+	local    *kernel.Local
 	kernels  *kernel.Manager
 	db       *store.DB
 	sessions *sessions.Manager
@@ -45,15 +46,15 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if s.files, err = contents.New(c.Contents); err != nil {
 		return err
 	}
+	s.files.Staging().Instrument(reg)
 	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
-		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, Log: log,
+		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
 	})
-	local, err := kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list})
-	if err != nil {
+	if s.local, err = kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list}); err != nil {
 		return err
 	}
 	c.Kernels.Logger = log
-	s.kernels = kernel.NewManager(c.Kernels, s.specs, local, reg)
+	s.kernels = kernel.NewManager(c.Kernels, s.specs, s.local, reg)
 	ctx := context.Background()
 	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema); err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
@@ -74,6 +75,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
+	wg.Go(func() { s.local.Run(ctx) })
 	wg.Go(func() { _ = s.files.Run(ctx) }) // always nil
 	wg.Wait()
 }

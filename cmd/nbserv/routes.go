@@ -74,7 +74,7 @@ func static(contentType string, body []byte) http.Handler {
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	if !trimSlashes(s.cfg.BaseURL, w, r) {
-		httpx.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
+		s.auth.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
 	}
 }
 
@@ -84,7 +84,7 @@ func (s *server) outside(w http.ResponseWriter, r *http.Request) {
 		redirect(w, s.cfg.BaseURL, r.URL.RawQuery)
 		return
 	}
-	httpx.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
+	s.auth.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
 }
 
 // methods are those that some route takes.

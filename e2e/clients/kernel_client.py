@@ -1,6 +1,6 @@
-"""jupyter_kernel_client, unmodified, runs a checked-in notebook over one of the two WebSocket protocols.
+"""jupyter_kernel_client, unmodified, runs a checked-in notebook over the default WebSocket protocol.
 
-usage: kernel_client.py v1|default NOTEBOOK
+usage: kernel_client.py NOTEBOOK
 """
 
 import json
@@ -8,10 +8,8 @@ import os
 import sys
 
 from jupyter_kernel_client import JupyterKernelClient
-from jupyter_kernel_client.wsclient import JupyterSubprotocol
 
-protocol, path = sys.argv[1:]
-cells = [c for c in json.load(open(path))["cells"] if c["cell_type"] == "code"]
+cells = [c for c in json.load(open(sys.argv[1]))["cells"] if c["cell_type"] == "code"]
 asked = []
 
 
@@ -30,11 +28,7 @@ def run(kernel, cell):
     return reply["content"], messages
 
 
-with JupyterKernelClient(
-    server_url=os.environ["NBSERV_URL"],
-    token=os.environ["NBSERV_TOKEN"],
-    client_kwargs={"subprotocol": JupyterSubprotocol.V1 if protocol == "v1" else JupyterSubprotocol.DEFAULT},
-) as kernel:
+with JupyterKernelClient(server_url=os.environ["NBSERV_URL"], token=os.environ["NBSERV_TOKEN"]) as kernel:
     for cell in cells:
         kind = cell["metadata"]["kind"]
         reply, messages = run(kernel, cell)
