@@ -67,57 +67,62 @@ func TestSlowClientIsKept_P10(t *testing.T) {
 }
 
 func TestPingsAreSentAndAnswered(t *testing.T) {
-	s := serve(t, func(c *Config) { c.PingInterval, c.PongTimeout = 20*time.Millisecond, 200*time.Millisecond })
+	s := serve(t, func(c *Config) { c.PingInterval, c.PongTimeout = 20*time.Millisecond, time.Second })
 	c := s.dial(t, "", subprotocolV1)
-	pings := make(chan struct{}, 100)
+	began := time.Now()
+	pings := make(chan struct{}, 1)
 	answer := c.PingHandler()
 	c.SetPingHandler(func(data string) error {
-		pings <- struct{}{}
+		select {
+		case pings <- struct{}{}:
+		default:
+		}
 		return answer(data)
 	})
-	pongs := make(chan string, 10)
+	pongs := make(chan string, 1)
 	c.SetPongHandler(func(data string) error {
 		pongs <- data
 		return nil
 	})
 	require.NoError(t, c.WriteControl(websocket.PingMessage, []byte("hello"), time.Now().Add(patience)))
-	done := make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		defer close(done)
-		_, _, _ = c.ReadMessage()
+		_, _, err := c.ReadMessage() // until the test hangs up
+		ended <- err
 	}()
-	require.Equal(t, "hello", <-pongs)
-	for range 20 { // twice as long as a silent client would live
-		<-pings
+	for heard := ""; heard == "" || time.Since(began) < 3*s.server.cfg.PongTimeout/2; { // a silent client would be gone
+		select {
+		case heard = <-pongs:
+			require.Equal(t, "hello", heard)
+		case <-pings:
+		case err := <-ended:
+			require.FailNow(t, "the connection ended", "%v", err)
+		}
 	}
 	require.Equal(t, 1, s.attached())
 	require.NoError(t, c.Close())
-	<-done
+	<-ended
 }
 
 // Reads over TLS survive the deadlines that time the pings, and the end of one is told as over plain TCP.
 func TestPingsAndCloseOverTLS(t *testing.T) {
 	s := serveTLS(t, func(c *Config) { c.PingInterval, c.PongTimeout = 5*time.Millisecond, patience })
 	c := s.dial(t, "", subprotocolV1)
-	pings := make(chan struct{}, 1000)
+	pings := 0
 	answer := c.PingHandler()
 	c.SetPingHandler(func(data string) error {
-		pings <- struct{}{}
+		if pings++; pings == 5 {
+			s.say(message(t, kernel.IOPub, "after five", `{}`))
+		}
 		return answer(data)
 	})
-	done := make(chan int, 1)
-	go func() {
-		code, _ := closed(t, c)
-		done <- code
-	}()
-	for range 5 {
-		<-pings
-	}
+	require.Equal(t, "after five", receive(t, c, v1{}).Header.MsgID)
 	m := message(t, kernel.Shell, "a", `{}`)
 	transmit(t, c, v1{}, m)
 	same(t, m, s.next(t))
 	s.end()
-	require.Equal(t, closeKernelGone, <-done)
+	code, _ := closed(t, c)
+	require.Equal(t, closeKernelGone, code)
 }
 
 // A stalled client over TLS, whose connection tells its progress only between writes.

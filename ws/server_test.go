@@ -110,7 +110,11 @@ func TestHandshakeOfTheDefaultProtocolWaitsForTheKernel(t *testing.T) {
 		}
 		done <- err
 	}()
-	<-asked
+	select {
+	case <-asked:
+	case err := <-done:
+		require.FailNow(t, "the handshake did not wait", "%v", err)
+	}
 	require.Empty(t, done)
 	close(let)
 	require.NoError(t, <-done)
