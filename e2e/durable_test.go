@@ -41,6 +41,7 @@ func chunk(n int, content string) map[string]any {
 func TestAcknowledgedIsDurable_P2_P8(t *testing.T) {
 	s := startSynth(t, "--delete-to-trash=false")
 	want := map[string]string{}    // session id -> path
+	var deleted []string           // sessions
 	files := map[string]string{}   // name -> content
 	uploads := map[string]string{} // name -> what is held
 	var last struct{ session, path string }
@@ -85,6 +86,7 @@ func TestAcknowledgedIsDurable_P2_P8(t *testing.T) {
 		},
 		func(int) {
 			delete(want, last.session)
+			deleted = append(deleted, last.session)
 			status := s.call("DELETE", "api/sessions/"+last.session, nil, nil).StatusCode
 			require.Contains(t, []int{204, 410}, status)
 		},
@@ -92,13 +94,14 @@ func TestAcknowledgedIsDurable_P2_P8(t *testing.T) {
 	for i := range kills {
 		acts[i%len(acts)](i)
 		s.restart()
-		var list []session
-		do("GET", "api/sessions", nil, 200, &list)
-		got := map[string]string{}
-		for _, l := range list {
-			got[l.ID] = l.Path
+		for id, path := range want {
+			var got session
+			do("GET", "api/sessions/"+id, nil, 200, &got)
+			require.Equal(t, path, got.Path, "after kill %d", i)
 		}
-		require.Equal(t, want, got, "after kill %d", i)
+		for _, id := range deleted {
+			do("GET", "api/sessions/"+id, nil, 404, nil)
+		}
 		for name, content := range files {
 			onDisk, err := os.ReadFile(filepath.Join(s.root, name))
 			require.NoError(t, err, "after kill %d", i)

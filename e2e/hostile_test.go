@@ -124,7 +124,7 @@ func TestGarbageFramesCostTheirSenderOnly_P13_S9(t *testing.T) {
 	neighbour := s.dial(t, kernel)
 	neighbour.execute("echo ready")
 	big, le := wire.BigEndian, wire.LittleEndian
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		protocol string
 		bytes    []byte
 		code     int
@@ -153,11 +153,13 @@ func TestGarbageFramesCostTheirSenderOnly_P13_S9(t *testing.T) {
 		"v1 offsets beyond":    {v1, whole(0x82, words(le, 8, 6, 56, 61, 63, 65, 67, 1<<63)), 1007},
 		"v1 offset overflow":   {v1, whole(0x82, words(le, 8, 6, 1<<64-8, 61, 63, 65, 67, 69)), 1007},
 		"v1 empty":             {v1, whole(0x82, nil), 1007},
-	} {
+	}
+	for name, c := range cases {
 		code := s.rawFrame(t, kernel, c.protocol, c.bytes)
 		require.Equal(t, c.code, code, name)
 		require.Equal(t, "fine\n", neighbour.execute("print fine").text, name)
 	}
+	require.Equal(t, float64(len(cases)), s.metric("nbserv_websocket_refused_total"), "each is counted")
 	require.NotContains(t, s.log.String(), "level=ERROR")
 }
 
