@@ -133,7 +133,7 @@ func wholeness(content []byte) error {
 	return nil
 }
 
-const versionBytes = 1 << 20
+const versionBytes = 512 << 10
 
 func version(i int) string { return strings.Repeat(string(rune('a'+i%26)), versionBytes) }
 
