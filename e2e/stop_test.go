@@ -17,6 +17,7 @@ import (
 // Told to stop in the middle of everything, the server ends within its time, says goodbye to every client, and
 // leaves no process.
 func TestStopUnderLoad_P15(t *testing.T) {
+	t.Parallel() // it waits for a kernel that hangs
 	s := startSynth(t)
 	s.wrapSpec("family", "setsid sleep 1000 & exec_kernel")
 	var kernels []string
