@@ -15,8 +15,13 @@ const (
 	// exitGrace is how long a broken connection waits for its process to be the one that ended.
 	exitGrace = time.Second
 	// renudge is when the server asks again, where a reply came but its idle status did not: the
-	// subscription was late. Without any reply the kernel is still starting, and has the request.
+	// subscription was late.
 	renudge = 50 * time.Millisecond
+	// firstRenudge and lastRenudge are when the server asks again where nothing came, doubling in between.
+	// Most kernels are still starting then, and have the request; but rapaio 3.0 opens its sockets before it
+	// knows any message, and throws away what comes first.
+	firstRenudge = 250 * time.Millisecond
+	lastRenudge  = 2 * time.Second
 )
 
 // connect keeps inc connected until ctx ends, which is when its process has. A kernel that does not open its
@@ -115,15 +120,18 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 // on: they queue up behind our request. A kernel that was ready before takes them at once, and has all the
 // time it wants to answer: it may be busy.
 func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
-	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(time.Hour)
+	wait := firstRenudge
+	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(wait)
 	defer late.Stop()
 	defer repeat.Stop()
 	replied, idle := "", ""
-	if err := k.nudge(conn); err != nil {
+	asked := map[string]bool{} // an answer may be late, and of the connection before
+	if err := k.nudge(conn, asked); err != nil {
 		return err
 	}
 	if again {
 		late.Stop()
+		repeat.Stop()
 		k.handOver(inc, conn)
 	}
 	for {
@@ -132,10 +140,10 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 			switch {
 			case ev.welcome:
 				k.handOver(inc, conn)
-			case ev.reply != nil && ev.reply.Channel == Shell:
+			case ev.reply != nil && asked[ev.reply.Parent.MsgID]:
 				replied = ev.reply.Parent.MsgID
 				repeat.Reset(renudge)
-			case ev.idle != "":
+			case asked[ev.idle]:
 				idle = ev.idle
 			}
 			if replied != "" && replied == idle {
@@ -144,8 +152,12 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 				return nil
 			}
 		case <-repeat.C:
-			if err := k.nudge(conn); err != nil {
+			if err := k.nudge(conn, asked); err != nil {
 				return err
+			}
+			if !again {
+				repeat.Reset(wait)
+				wait = min(2*wait, lastRenudge)
 			}
 		case <-late.C:
 			return fmt.Errorf("it did not answer within %s", k.cfg.StartTimeout)
@@ -162,8 +174,11 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 	}
 }
 
-func (k *Kernel) nudge(conn *Conn) error {
-	return conn.Send(compose(Shell, k.own, "kernel_info_request", nil, struct{}{}))
+// nudge sends a kernel_info_request and notes its msg_id in asked.
+func (k *Kernel) nudge(conn *Conn, asked map[string]bool) error {
+	m := compose(Shell, k.own, "kernel_info_request", nil, struct{}{})
+	asked[m.Header.MsgID] = true
+	return conn.Send(m)
 }
 
 // handOver hands over what clients sent meanwhile, and lets them send directly from now on.

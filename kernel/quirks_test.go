@@ -1,0 +1,76 @@
+package kernel_test
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/kernel"
+	"github.com/nbserv/nbserv/kernel/kerneltest"
+)
+
+// silent leaves a request without any answer.
+func silent(r *kerneltest.Request) {
+	r.NoReply()
+	r.NoIdle()
+}
+
+// rapaio 3.0 binds its sockets before it knows any message.
+func TestKernelThatForgetsItsFirstMessagesBecomesReady(t *testing.T) {
+	var asked atomic.Int32
+	f := newFixture(t, kernel.Config{}, kerneltest.Options{NoWelcome: true, Script: func(r *kerneltest.Request) {
+		if asked.Add(1) <= 2 {
+			silent(r)
+			return
+		}
+		r.Default()
+	}})
+	id := f.start()
+	c := f.attach(id)
+	ran := c.until(ended(c.run("print after all")))
+	require.Equal(t, "ok", content(t, ran, "execute_reply")["status"])
+}
+
+// libzmq drops what a subscriber does not take in time, idle included; rapaio 3.0 forgets what it was
+// interrupted in. What comes next shows that the execution is over.
+func TestExecutionWithoutAnEndIsEndedByTheNext_P5_P6(t *testing.T) {
+	f := newFixture(t, kernel.Config{}, kerneltest.Options{Script: func(r *kerneltest.Request) {
+		switch r.Code() {
+		case "print neither":
+			silent(r)
+		case "print but no idle":
+			r.NoIdle()
+		}
+		r.Default()
+	}})
+	id := f.start()
+	c := f.attach(id)
+	for _, lost := range []string{"print neither", "print but no idle"} {
+		m := c.run(lost)
+		next := c.run("print next")
+		all := c.until(ended(next))
+		var words []string
+		for i, e := range all {
+			if e.Message == nil || e.Message.Parent.MsgID != m.Header.MsgID {
+				continue
+			}
+			words = append(words, describe(all[i:i+1]))
+		}
+		require.Contains(t, words, "status:idle", lost)
+		require.Contains(t, words, "execute_reply", lost)
+		reply := map[string]string{"print neither": "error", "print but no idle": "ok"}[lost]
+		require.Equal(t, reply, content(t, all[:indexOf(all, next)], "execute_reply")["status"], lost)
+		f.waitState(id, "idle")
+	}
+}
+
+// indexOf is the place of the reply to m.
+func indexOf(list []kernel.Entry, m *kernel.Message) int {
+	for i, e := range list {
+		if e.Message != nil && e.Message.Header.MsgType == "execute_reply" && e.Message.Parent.MsgID == m.Header.MsgID {
+			return i
+		}
+	}
+	return len(list)
+}
