@@ -56,23 +56,17 @@ func (c ConnectionInfo) address(port int) string {
 // others (containers, ssh) a path means nothing, and TCP at least has a chance.
 var runners = regexp.MustCompile(`^(pythonw?[0-9.]*|R|Rscript|conda|mamba|micromamba|env)$`)
 
-// xeusKernels are kernels built on xeus-zmq: xpython, xcpp17, xr and their like.
-var xeusKernels = regexp.MustCompile(`^(xeus-.*|xpython(-raw)?|xcpp[0-9]*|xc[0-9]*|xr|xlua|xsqlite|xsql|xoctave)$`)
-
 // ipykernelWrappers are Python modules that run ipykernel's application with a kernel class of their own.
 var ipykernelWrappers = regexp.MustCompile(`^([a-z0-9_]+_kernel|metakernel_[a-z0-9_]+|calysto_[a-z0-9_]+|sparkmagic\..*)$`)
 
-// speaksIPC tells kernels that are known to serve unix sockets: ipykernel and what is built on it, IRkernel,
-// xeus. deno, tslab and rapaio are known not to.
+// speaksIPC tells kernels that are known to serve unix sockets well: ipykernel and what is built on it, and
+// IRkernel. deno, tslab and rapaio do not; xeus-python 0.19 ends at its start ("Invalid argument") when its
+// sockets are connected to as soon as they are there.
 func speaksIPC(argv []string) bool {
 	if len(argv) == 0 {
 		return false
 	}
-	base := filepath.Base(argv[0])
-	if xeusKernels.MatchString(base) {
-		return true
-	}
-	if !runners.MatchString(base) {
+	if !runners.MatchString(filepath.Base(argv[0])) {
 		return false
 	}
 	for _, a := range argv[1:] {
@@ -82,4 +76,10 @@ func speaksIPC(argv []string) bool {
 	}
 	m := slices.Index(argv, "-m")
 	return m >= 0 && m+1 < len(argv) && ipykernelWrappers.MatchString(argv[m+1])
+}
+
+// diesOfSIGINT tells kernels that end when they get SIGINT, and stop what they do when they get an
+// interrupt_request, although their kernelspecs ask for no mode: deno.
+func diesOfSIGINT(argv []string) bool {
+	return len(argv) > 1 && filepath.Base(argv[0]) == "deno" && argv[1] == "jupyter"
 }

@@ -79,6 +79,9 @@ func parseSpec(name, dir string, raw []byte) (Spec, error) {
 		InterruptMode: strings.ToLower(k.InterruptMode), Env: k.Env, Metadata: k.Metadata, ProtocolVersion: k.ProtocolVersion}
 	if s.InterruptMode == "" {
 		s.InterruptMode = interruptSignal
+		if diesOfSIGINT(s.Argv) {
+			s.InterruptMode = interruptByMsg
+		}
 	}
 	if s.InterruptMode != interruptSignal && s.InterruptMode != interruptByMsg {
 		return Spec{}, fmt.Errorf("interrupt_mode %q is neither signal nor message", k.InterruptMode)

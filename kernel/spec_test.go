@@ -47,8 +47,8 @@ func TestSpecTransport(t *testing.T) {
 		{[]string{"python", "-m", "metakernel_python", "-f", "{connection_file}"}, `{}`, IPC},
 		{[]string{"conda", "run", "-n", "x", "python", "-m", "ipykernel_launcher"}, `{}`, IPC},
 		{[]string{"R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"}, `{}`, IPC},
-		{[]string{"/opt/x/bin/xpython", "-f", "{connection_file}"}, `{}`, IPC},
-		{[]string{"xcpp17", "-f", "{connection_file}"}, `{}`, IPC},
+		{[]string{"/opt/x/bin/xpython", "-f", "{connection_file}"}, `{}`, TCP},
+		{[]string{"python3.11", "-m", "xpython_launcher", "-f", "{connection_file}"}, `{}`, TCP},
 		{[]string{"deno", "jupyter", "--kernel", "--conn", "{connection_file}"}, `{}`, TCP},
 		{[]string{"tslab", "kernel", "--config-path={connection_file}"}, `{}`, TCP},
 		{[]string{"java", "-jar", "{resource_dir}/rapaio.jar", "{connection_file}"}, `{}`, TCP},
@@ -62,6 +62,19 @@ func TestSpecTransport(t *testing.T) {
 		{[]string{"python", "-m", "ipykernel_launcher"}, `{"nbserv": 7}`, IPC},
 	} {
 		require.Equal(t, c.want, Spec{Argv: c.argv, Metadata: json.RawMessage(c.metadata)}.Transport(), "%q %s", c.argv, c.metadata)
+	}
+}
+
+func TestInterruptModeOfKernelsThatDieOfSIGINT(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"argv": ["/opt/bin/deno", "jupyter", "--kernel", "--conn", "{connection_file}"]}`: "message",
+		`{"argv": ["deno", "jupyter"], "interrupt_mode": "signal"}`:                         "signal",
+		`{"argv": ["deno"]}`: "signal",
+		`{"argv": ["python", "-m", "ipykernel_launcher", "jupyter"]}`: "signal",
+	} {
+		s, err := parseSpec("x", "/k/x", []byte(raw))
+		require.NoError(t, err, raw)
+		require.Equal(t, want, s.InterruptMode, raw)
 	}
 }
 
