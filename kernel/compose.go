@@ -82,9 +82,14 @@ func (r *request) endings(session, name, why string) []*Message {
 	return list
 }
 
-// lostReply stands for the reply to r that went down with a broken connection: its outputs were delivered.
-func (r *request) lostReply(session string) *Message {
-	const why = "the connection to the kernel broke while this ran: its reply was lost, its outputs were not"
+// The reasons for a reply that never comes.
+const (
+	connectionBroke = "the connection to the kernel broke while this ran: its reply was lost, its outputs were not"
+	wentOn          = "the kernel went on to the next execution without a reply to this one"
+)
+
+// lostReply stands for the reply to r that never comes; its outputs were delivered.
+func (r *request) lostReply(session, why string) *Message {
 	return compose(r.channel, session, strings.TrimSuffix(r.kind, "_request")+"_reply", r.header,
 		failure{Status: "error", Name: "ReplyLost", Value: why, Traceback: []string{}})
 }

@@ -31,7 +31,10 @@ func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
 	for breaks := 0; ; breaks++ {
 		conn, err := k.dial(ctx, inc, identity)
 		if err == nil {
-			err = k.serve(ctx, inc, conn, breaks > 0)
+			k.mu.Lock()
+			again := inc.served
+			k.mu.Unlock()
+			err = k.serve(ctx, inc, conn, again)
 		}
 		if ctx.Err() != nil {
 			return
@@ -52,6 +55,9 @@ func (k *Kernel) giveUp(inc *incarnation, err error) {
 	k.mu.Lock()
 	if inc.cause == "" {
 		inc.cause = "the kernel was ended: " + err.Error()
+		if errors.Is(err, errBroken) { // more would tell the server's paths
+			inc.cause = "the kernel was ended: its connection broke again and again"
+		}
 	}
 	k.mu.Unlock()
 	k.log.Warn("kernel is ended by the server", "err", err)
@@ -61,15 +67,18 @@ func (k *Kernel) giveUp(inc *incarnation, err error) {
 }
 
 func (k *Kernel) dial(ctx context.Context, inc *incarnation, identity string) (*Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, k.cfg.StartTimeout,
+	limited, cancel := context.WithTimeoutCause(ctx, k.cfg.StartTimeout,
 		fmt.Errorf("it did not open its sockets within %s", k.cfg.StartTimeout))
 	defer cancel()
-	conn, err := Dial(ctx, inc.files.Info.Endpoints(), ConnOptions{
+	conn, err := Dial(limited, inc.files.Info.Endpoints(), ConnOptions{
 		Deliver:  func(m *Message) { k.deliver(inc, m) },
 		Reject:   k.reject,
 		Identity: identity,
 	})
 	if err != nil {
+		if limited.Err() == nil { // it was there, and cut us off
+			err = afterGrace(ctx, err)
+		}
 		return nil, err
 	}
 	k.mu.Lock()
@@ -85,7 +94,7 @@ func (k *Kernel) reject(ch Channel, err error) {
 }
 
 // serve makes conn ready and stays with it until it breaks or ctx ends; conn is closed when it returns. again
-// says that it follows one that broke.
+// says that it follows one that was ready and broke.
 func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
 	defer func() {
 		k.mu.Lock()
@@ -107,11 +116,16 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 		return ctx.Err()
 	case <-conn.Done():
 	}
+	return afterGrace(ctx, conn.Err())
+}
+
+// afterGrace is errBroken for the reason err, unless ctx ends within exitGrace: then the process was ending.
+func afterGrace(ctx context.Context, err error) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(exitGrace):
-		return fmt.Errorf("%w: %w", errBroken, conn.Err())
+		return fmt.Errorf("%w: %w", errBroken, err)
 	}
 }
 
@@ -162,12 +176,7 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 		case <-late.C:
 			return fmt.Errorf("it did not answer within %s", k.cfg.StartTimeout)
 		case <-conn.Done():
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(exitGrace):
-				return fmt.Errorf("%w: %w", errBroken, conn.Err())
-			}
+			return afterGrace(ctx, conn.Err())
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -223,7 +232,7 @@ func (k *Kernel) endLost() {
 		}
 		e := ending{to: r.to}
 		if !r.replied {
-			e.msgs = append(e.msgs, r.lostReply(k.voice))
+			e.msgs = append(e.msgs, r.lostReply(k.voice, connectionBroke))
 		}
 		if !r.done {
 			e.msgs = append(e.msgs, status(k.voice, stateIdle, r.header))

@@ -36,14 +36,17 @@ func (k *Kernel) deliver(inc *incarnation, m *Message) {
 	}
 	k.mu.Lock()
 	to := m.Parent.Session
+	var lost []ending
 	if r := k.open.byID[m.Parent.MsgID]; r != nil {
 		to = r.to
-		if m.Channel == r.channel {
+		if m.Channel != Stdin { // rapaio 3.0 answers control requests on shell
+			lost = k.endOvertaken(r)
 			r.replied = true
 			k.finished(r)
 		}
 	}
 	k.mu.Unlock()
+	k.write(lost)
 	k.journal.Append(to, m)
 }
 
@@ -88,9 +91,12 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 	}
 	k.track(r, m, state)
 	var lost []ending
+	if r != nil && state == stateBusy {
+		lost = k.overtake(r)
+	}
 	if r != nil && state == stateIdle && r.busy {
 		if r.lost && !r.replied {
-			lost = []ending{{r.to, []*Message{r.lostReply(k.voice)}}}
+			lost = []ending{{r.to, []*Message{r.lostReply(k.voice, connectionBroke)}}}
 			r.replied = true
 		}
 		r.done = true

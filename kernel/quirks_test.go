@@ -65,6 +65,27 @@ func TestExecutionWithoutAnEndIsEndedByTheNext_P5_P6(t *testing.T) {
 	}
 }
 
+// A kernel may end while it shakes hands; if it does not, the reason tells no path of the server (S12).
+func TestKernelThatCutsUsOffIsEndedWithAReason_P12_S12(t *testing.T) {
+	f := newFixture(t, kernel.Config{RestartLimit: -1}, kerneltest.Options{
+		Accept: map[string]kerneltest.Accept{"shell": kerneltest.AcceptClose},
+	})
+	id := f.start()
+	dead := f.waitState(id, "dead")
+	require.Equal(t, "the kernel was ended: its connection broke again and again", dead.Reason)
+}
+
+func TestKernelThatDiesInTheHandshakeSaysWhy_P12(t *testing.T) {
+	f := newFixture(t, kernel.Config{RestartLimit: -1}, kerneltest.Options{
+		Accept: map[string]kerneltest.Accept{"iopub": kerneltest.AcceptClose},
+	})
+	id := f.start()
+	require.Len(t, f.prov.Kernels(), 1)
+	f.prov.Kernels()[0].Die(kernel.Exit{Code: 3, Stderr: "first\nno such module"})
+	dead := f.waitState(id, "dead")
+	require.Equal(t, "the kernel died: exit code 3: no such module", dead.Reason)
+}
+
 // indexOf is the place of the reply to m.
 func indexOf(list []kernel.Entry, m *kernel.Message) int {
 	for i, e := range list {

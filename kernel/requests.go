@@ -20,6 +20,8 @@ type request struct {
 	replied bool
 	done    bool // its idle status has come
 	lost    bool // its connection broke, so that its reply cannot come any more
+	// overtook are the executions that r showed to be over; once it has its own reply, theirs will not come.
+	overtook []*request
 }
 
 // openRequests is the set of requests under way, in the order they were sent. Guarded by the kernel's mu.
