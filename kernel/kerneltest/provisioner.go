@@ -59,6 +59,9 @@ func (p *Provisioner) Launch(ctx context.Context, l kernel.Launch) (kernel.Proce
 	if o.Getenv == nil {
 		o.Getenv = launchEnv(l)
 	}
+	if l.Release != nil {
+		l.Release()
+	}
 	k, err := Serve(l.ConnectionFile, o)
 	if err != nil {
 		return nil, err
