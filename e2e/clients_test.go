@@ -39,7 +39,7 @@ func TestNbclientThroughTheGatewayManager(t *testing.T) {
 	require.Equal(t, string(raw), string(onDisk), "byte for byte what nbformat itself wrote")
 }
 
-// The sessions document's client is generated from Jupyter's description; these are the requests that it sends.
+// A sessions client generated from Jupyter's description of its API sends more than it means to: these are its requests.
 func TestGeneratedSessionsClient(t *testing.T) {
 	s := startSynth(t)
 	require.Contains(t, s.python("sessions_client.py", "synth"), "ok sessions")

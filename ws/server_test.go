@@ -63,7 +63,7 @@ func TestQueryReachesAttach(t *testing.T) {
 	}, s.options)
 }
 
-// jupyterlab.md 9.9: two sockets with one session id in quick succession; the second is served, the first goes
+// As when a page reconnects: two sockets with one session id in quick succession; the second is served, the first goes
 // with a code after which JupyterLab does not reconnect, and no message is lost between them (P4).
 func TestTakeOver_P4(t *testing.T) {
 	s := serve(t, nil)

@@ -97,7 +97,7 @@ func TestJupyterTraits(t *testing.T) {
 	require.False(t, c.Auth.AllowPasswordChange)
 }
 
-// Every setting that the peer's own tests use is one of ours.
+// Every setting that jupyter_server's own tests use is one of ours.
 func TestTraitsOfTheConformanceSuiteAreKnown(t *testing.T) {
 	known := map[string]bool{}
 	for _, o := range options {
