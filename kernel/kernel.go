@@ -191,12 +191,34 @@ type ending struct {
 // it holds no lock. mu is held.
 func (k *Kernel) endOpen(why string) []ending {
 	var list []ending
-	for _, r := range k.open.take() {
+	open := k.open.take()
+	blame(open)
+	for _, r := range open {
 		list = append(list, ending{r.to, r.endings(k.voice, deadKernelError, why)})
 	}
 	k.pending, k.pendingB = nil, 0
 	clear(k.working)
 	return list
+}
+
+// blame takes the oldest request of the shell for the one in work where none is known to be: its busy status
+// may have died with the kernel, and somebody has to be told why nothing comes.
+func blame(open []*request) {
+	var first *request
+	for _, r := range open {
+		if r.channel != Shell || r.done {
+			continue
+		}
+		if r.busy {
+			return
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	if first != nil {
+		first.busy = true
+	}
 }
 
 // deadKernelError is the ename of the errors that the server reports in the place of a kernel that died.

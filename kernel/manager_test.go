@@ -263,7 +263,7 @@ func TestKernelThatAlwaysDiesIsGivenUpWithAReason_P12(t *testing.T) {
 	c := f.attach(id)
 	m := c.run("print never")
 	all := c.until(ended(m))
-	require.Equal(t, "aborted", content(t, all, "execute_reply")["status"])
+	require.Equal(t, "error", content(t, all, "execute_reply")["status"], "whoever waits first is told why")
 	c.until(func(e kernel.Entry) bool { return state(e) == "dead" })
 	s := f.waitState(id, "dead")
 	require.Contains(t, s.Reason, "exit code 1")

@@ -2,9 +2,12 @@ package kerneltest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nbserv/nbserv/kernel"
 )
@@ -44,6 +47,11 @@ func NewProvisionerFunc(t testing.TB, options func(kernel.Launch) (Options, erro
 	return p
 }
 
+const (
+	bindTries = 100
+	bindPause = 10 * time.Millisecond
+)
+
 // Launch starts a kernel on the launch's connection file.
 func (p *Provisioner) Launch(ctx context.Context, l kernel.Launch) (kernel.Process, error) {
 	if err := ctx.Err(); err != nil {
@@ -63,6 +71,15 @@ func (p *Provisioner) Launch(ctx context.Context, l kernel.Launch) (kernel.Proce
 		l.Release()
 	}
 	k, err := Serve(l.ConnectionFile, o)
+	// A child that is being forked for somebody else holds the released ports until it has exec'ed. A process
+	// would die of that and be started again; here there is none.
+	for range bindTries {
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+		<-time.After(bindPause)
+		k, err = Serve(l.ConnectionFile, o)
+	}
 	if err != nil {
 		return nil, err
 	}
