@@ -96,6 +96,8 @@ func levelOf(method string, status int) slog.Level {
 	switch {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		return slog.LevelWarn
+	case status == http.StatusNotImplemented: // a kernelspec that cannot start: whoever asked has to act
+		return slog.LevelInfo
 	case status >= 500:
 		return slog.LevelError
 	case status < 400 && status != http.StatusSwitchingProtocols && (method == http.MethodGet || method == http.MethodHead):
