@@ -133,7 +133,10 @@ func (c *client) Detach() {
 	for _, cur := range forgotten {
 		k.journal.close(cur)
 	}
-	if attached && !remember {
+	switch {
+	case remember:
+		k.journal.leave(c.cur)
+	case attached:
 		k.journal.close(c.cur)
 	}
 }

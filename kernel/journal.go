@@ -13,13 +13,18 @@ import (
 type JournalLimits struct {
 	// MaxBytes is kept at most, for readers that are behind. Beyond it outputs are given up, oldest first.
 	MaxBytes int64
+	// AwayBytes is kept at most for readers that have gone and may come back.
+	AwayBytes int64
 	// KeepBytes is kept of what every known reader has read, for readers that come back with a Position.
 	KeepBytes int64
 }
 
 const (
-	// defaultMaxBytes holds a 20,000-line print several times over; a page that is further behind is gone.
-	defaultMaxBytes = 64 << 20
+	// defaultMaxBytes is what a kernel that sends pictures or buffers as fast as it can gets ahead of a reader on
+	// the same machine in half a second; a print of 20,000 lines is a hundredth of it.
+	defaultMaxBytes = 256 << 20
+	// defaultAwayBytes holds the outputs of most notebooks. Nobody may come for it.
+	defaultAwayBytes = 32 << 20
 	// defaultKeepBytes serves page reloads, at a price that a hundred kernels can pay.
 	defaultKeepBytes = 4 << 20
 	// keptShare of MaxBytes is for the replies and statuses that outlive their outputs.
@@ -46,6 +51,7 @@ type Journal struct {
 	keptB   int64
 	cursors map[*cursor]struct{}
 	floor   uint64 // a lower bound of what all cursors have read, found at the last look
+	present uint64 // the same of the cursors whose readers are there
 	looked  int64  // bytes when that was
 	wait    []*cursor
 	spare   []*cursor // wait's other half, reused
@@ -67,6 +73,7 @@ type cursor struct {
 	done uint64 // everything up to here was delivered: what was returned before the last call to next
 	told uint64 // the reader knows that entries up to here may be missing
 	lost bool   // the Position it came with was of another epoch
+	away bool   // its reader has gone
 	wake chan struct{}
 }
 
@@ -74,6 +81,9 @@ type cursor struct {
 func NewJournal(l JournalLimits) *Journal {
 	if l.MaxBytes <= 0 {
 		l.MaxBytes = defaultMaxBytes
+	}
+	if l.AwayBytes <= 0 {
+		l.AwayBytes = min(defaultAwayBytes, l.MaxBytes)
 	}
 	if l.KeepBytes <= 0 {
 		l.KeepBytes = min(defaultKeepBytes, l.MaxBytes)
@@ -180,8 +190,17 @@ func (j *Journal) open(to string, p *Position) *cursor {
 	}
 	c.done, c.told = c.at, c.at
 	j.cursors[c] = struct{}{}
-	j.floor = min(j.floor, c.at)
+	j.floor, j.present = min(j.floor, c.at), min(j.present, c.at)
 	return c
+}
+
+// leave keeps c's place for a reader that may come back, within AwayBytes.
+func (j *Journal) leave(c *cursor) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c.away = true
+	j.looked = j.bytes + 1 // look again now
+	j.trim()
 }
 
 // close forgets a reader, which no longer holds anything back.
@@ -330,12 +349,10 @@ func (j *Journal) push(r record) {
 	j.bytes += r.size
 }
 
-// trim gives up what is over the limits: what everybody has read down to KeepBytes, anything at MaxBytes.
+// trim gives up what is over the limits: what everybody has read down to KeepBytes, what those who are there
+// have read down to AwayBytes, anything at MaxBytes.
 func (j *Journal) trim() {
-	for j.bytes > j.limits.KeepBytes && j.n > 1 {
-		if j.bytes <= j.limits.MaxBytes && j.at(0).seq > j.floor && !j.lookAgain() {
-			return
-		}
+	for j.bytes > j.limits.KeepBytes && j.n > 1 && (j.spareable() || j.lookAgain() && j.spareable()) {
 		j.evict()
 	}
 	if cap := len(j.ring); cap > 1024 && j.n < cap/8 {
@@ -347,20 +364,29 @@ func (j *Journal) trim() {
 	}
 }
 
-// lookAgain finds out how far all readers are, at most once in 256 KiB, and says if the oldest entry is free.
+// spareable tells whether the oldest entry may go, as far as the last look tells.
+func (j *Journal) spareable() bool {
+	seq := j.at(0).seq
+	return seq <= j.floor || j.bytes > j.limits.AwayBytes && seq <= j.present || j.bytes > j.limits.MaxBytes
+}
+
+// lookAgain finds out how far the readers are, at most once in 256 KiB; false is not this time.
 func (j *Journal) lookAgain() bool {
 	if d := j.bytes - j.looked; d >= 0 && d < 256<<10 {
 		return false
 	}
 	j.looked = j.bytes
-	j.floor = j.next - 1
+	j.floor, j.present = j.next-1, j.next-1
 	for c := range j.cursors {
 		j.floor = min(j.floor, c.at)
+		if !c.away {
+			j.present = min(j.present, c.at)
+		}
 	}
 	for len(j.kept) > 0 && j.kept[0].seq <= j.floor {
 		j.dropKept()
 	}
-	return j.at(0).seq <= j.floor
+	return true
 }
 
 func (j *Journal) dropKept() {

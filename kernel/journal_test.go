@@ -133,6 +133,24 @@ func TestJournalForgetsWhatAllHaveRead_P9(t *testing.T) {
 	require.Less(t, j.Bytes(), int64(1<<20))
 }
 
+func TestJournalKeepsLessForReadersThatAreAway_P9(t *testing.T) {
+	j := NewJournal(JournalLimits{MaxBytes: 8 << 20, AwayBytes: 512 << 10, KeepBytes: 64 << 10})
+	gone, here := j.open("a", nil), j.open("b", nil)
+	for i := range 3000 {
+		j.Append("", streamed(i, 1000))
+	}
+	require.Greater(t, j.Bytes(), int64(3<<20), "both have it all to read")
+	j.leave(gone)
+	readAll(t, j, here, 256)
+	for i := range 600 {
+		j.Append("", streamed(i, 1000))
+		readAll(t, j, here, 256)
+	}
+	require.Less(t, j.Bytes(), int64(1<<20))
+	require.Greater(t, j.Bytes(), int64(400<<10), "what fits is kept for who comes back")
+	require.NotNil(t, readAll(t, j, gone, 256)[0].Gap)
+}
+
 func TestJournalWakesReadersAndEnds(t *testing.T) {
 	j := NewJournal(JournalLimits{})
 	const readers, messages = 8, 500
