@@ -129,11 +129,11 @@ func overDirect(more float64) bar {
 func (f figure) ratio(median func(contestant) (float64, bool)) (float64, bool) {
 	ours, ok := median(nbserv)
 	theirs, also := median(peer)
-	if !ok || !also {
-		return 0, false
-	}
 	if f.less {
 		ours, theirs = theirs, ours
 	}
-	return ours / theirs, theirs > 0
+	if !ok || !also || theirs == 0 {
+		return 0, false
+	}
+	return ours / theirs, true
 }

@@ -43,6 +43,7 @@ func TestVerdict(t *testing.T) {
 		"little over direct": {figure{less: true, bar: overDirect(0.3)}, map[contestant]series{nbserv: {0.5}, direct: {0.2}}, 0, "pass"},
 		"much over direct":   {figure{less: true, bar: overDirect(0.3)}, map[contestant]series{nbserv: {0.51}, direct: {0.2}}, 0, "MISS"},
 		"nothing to compare": {figure{bar: timesPeer(9)}, map[contestant]series{nbserv: {900}}, 0, "not measured"},
+		"nothing, twice":     {figure{less: true, bar: atMost(0)}, map[contestant]series{nbserv: {0}, peer: {0}}, 0, "pass"},
 		"no bar":             {figure{}, map[contestant]series{nbserv: {1}, peer: {1}}, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
