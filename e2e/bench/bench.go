@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ type bench struct {
 	dir     string // everything the servers and kernels write; removed at the end
 	began   time.Time
 	machine machine
+	waited  time.Duration // for others
 	values  map[string]map[contestant]series
 	servers []*server
 	started int // servers, so far
@@ -28,6 +30,7 @@ type machine struct {
 	Software   string  `json:"software"`
 	BusyBefore float64 `json:"busy_before"` // per cent, by others
 	BusyAfter  float64 `json:"busy_after"`
+	Waited     string  `json:"waited"` // for others to do little
 }
 
 // busyLook is how long the machine is watched for what others do.
@@ -100,9 +103,27 @@ func (b *bench) add(id string, c contestant, v float64) {
 	b.values[id][c] = append(b.values[id][c], v)
 }
 
+const (
+	// quietLook is how long the machine is watched before each round.
+	quietLook = 100 * time.Millisecond
+	// quietShare is up to how much of the machine, in per cent, others may use in a quiet moment.
+	quietShare = 10
+)
+
+// quiet waits for a moment in which others do little, as long as there is patience. Servers that come to rest after
+// the last round count as others.
+func (b *bench) quiet(ctx context.Context) error {
+	for ctx.Err() == nil && busyShare(quietLook) > quietShare && b.patience > 0 {
+		b.patience -= quietLook
+		b.waited += quietLook
+	}
+	return ctx.Err()
+}
+
 // result is what was measured so far, in the table's order.
 func (b *bench) result() result {
 	b.machine.BusyAfter = busyShare(busyLook)
+	b.machine.Waited = b.waited.Round(time.Second).String()
 	r := result{When: b.began, Took: time.Since(b.began).Round(time.Second).String(), Machine: b.machine}
 	for _, f := range figures {
 		if v := b.values[f.id]; v != nil {

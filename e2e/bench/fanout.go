@@ -36,11 +36,11 @@ func (b *bench) measureFanout(ctx context.Context) error {
 	}
 	for range b.rounds {
 		for _, s := range []*server{ours, theirs} {
+			if err := b.quiet(ctx); err != nil {
+				return err
+			}
 			if err := b.fanout(s, audience[s]); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -70,7 +71,7 @@ type mover struct {
 
 // move makes one request and takes its rate, and the server's peak memory above what it had when it was idle.
 func (b *bench) move(ctx context.Context, s *mover, id, method, path string, body []byte) ([]byte, error) {
-	if err := s.settle(ctx); err != nil {
+	if err := errors.Join(s.settle(ctx), b.quiet(ctx)); err != nil {
 		return nil, err
 	}
 	if err := resetPeak(s.pid()); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,25 +16,35 @@ func (b *bench) measureFirst(ctx context.Context) error {
 	}
 	for i := range b.rounds {
 		for _, s := range []*server{ours, theirs} {
+			if err := errors.Join(s.settle(ctx), b.quiet(ctx)); err != nil {
+				return err
+			}
 			if err := b.first(s, fmt.Sprintf("first-%d", i)); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			if err := s.settle(ctx); err != nil {
-				return err
-			}
 		}
-		began := time.Now()
-		c, err := b.directClient(ctx, "python3", direct)
-		if err != nil {
+		if err := errors.Join(theirs.settle(ctx), b.quiet(ctx)); err != nil {
 			return err
 		}
-		err = c.run(firstResult())
-		b.add("first", direct, millis(time.Since(began)))
-		c.close()
-		if err != nil {
+		if err := b.firstAlone(ctx); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// firstAlone is what a kernel takes with nothing but a client.
+func (b *bench) firstAlone(ctx context.Context) error {
+	began := time.Now()
+	c, err := b.directClient(ctx, "python3", direct)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if err := c.run(firstResult()); err != nil {
+		return err
+	}
+	b.add("first", direct, millis(time.Since(began)))
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // settings are the flags.
@@ -30,6 +31,8 @@ type settings struct {
 	out    string // folder for results
 	rounds int
 	groups []string // empty: all
+	// patience is how long the run may wait, in all, for others to leave the machine alone.
+	patience time.Duration
 }
 
 func main() {
@@ -54,6 +57,7 @@ func parseFlags() (s settings, render string, err error) {
 	flag.StringVar(&s.python, "python", "python3", "`python` of a virtual environment with jupyter_server and ipykernel")
 	flag.StringVar(&s.out, "out", ".cache/bench", "`folder` for the results")
 	flag.IntVar(&s.rounds, "rounds", 5, "how often each contestant is measured")
+	flag.DurationVar(&s.patience, "patience", 2*time.Minute, "how long to wait, in all, for moments in which others do little")
 	flag.StringVar(&only, "groups", "", "`groups` to run, by comma: "+strings.Join(groupNames(), ", "))
 	flag.StringVar(&render, "render", "", "measure nothing: put the last whole run's table into this Markdown `file`")
 	flag.Parse()

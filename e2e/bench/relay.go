@@ -31,11 +31,11 @@ func (b *bench) measureRelay(ctx context.Context) error {
 	for _, l := range loads {
 		for range b.rounds {
 			for _, c := range all {
+				if err := b.quiet(ctx); err != nil {
+					return err
+				}
 				if err := b.relay(l, c, lost); err != nil {
 					return fmt.Errorf("%s, %s: %w", l.id, c.who, err)
-				}
-				if ctx.Err() != nil {
-					return ctx.Err()
 				}
 			}
 		}

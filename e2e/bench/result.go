@@ -146,7 +146,8 @@ func (r result) markdown() string {
 
 func (r result) about() string {
 	return fmt.Sprintf("%s, %s. Run of %s in %s.", r.Machine.Hardware, r.Machine.Software, r.When.Format(time.DateOnly), r.Took) +
-		fmt.Sprintf(" Others kept the machine %.0f %% busy before it and %.0f %% after.", r.Machine.BusyBefore, r.Machine.BusyAfter)
+		fmt.Sprintf(" Others kept the machine %.0f %% busy before it and %.0f %% after; it waited %s for quiet moments.",
+			r.Machine.BusyBefore, r.Machine.BusyAfter, r.Machine.Waited)
 }
 
 func (r result) save(path string) error {

@@ -30,19 +30,28 @@ func (b *bench) roundTripsOf(ctx context.Context, spec, id, protocol string) err
 	defer closeAll(all)
 	for range b.rounds {
 		for _, c := range all {
-			var times series
-			for range roundTrips {
-				began := time.Now()
-				if err := c.run(newExecution(hello[spec], "", 0)); err != nil {
-					return fmt.Errorf("%s: %w", c.who, err)
-				}
-				times = append(times, millis(time.Since(began)))
+			if err := b.quiet(ctx); err != nil {
+				return err
 			}
-			b.add(id, c.who, times.median())
-			if ctx.Err() != nil {
-				return ctx.Err()
+			took, err := roundTrip(c, hello[spec])
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.who, err)
 			}
+			b.add(id, c.who, took)
 		}
 	}
 	return nil
+}
+
+// roundTrip is the median of some, in ms.
+func roundTrip(c client, code string) (float64, error) {
+	var times series
+	for range roundTrips {
+		began := time.Now()
+		if err := c.run(newExecution(code, "", 0)); err != nil {
+			return 0, err
+		}
+		times = append(times, millis(time.Since(began)))
+	}
+	return times.median(), nil
 }

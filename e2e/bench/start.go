@@ -10,6 +10,9 @@ import (
 func (b *bench) measureStart(ctx context.Context) error {
 	for range b.rounds {
 		for _, c := range []contestant{nbserv, peer} {
+			if err := b.quiet(ctx); err != nil {
+				return err
+			}
 			s, err := b.startServer(c)
 			if err != nil {
 				return err
