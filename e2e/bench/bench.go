@@ -108,14 +108,17 @@ const (
 	quietLook = 100 * time.Millisecond
 	// quietShare is up to how much of the machine, in per cent, others may use in a quiet moment.
 	quietShare = 10
+	// quietWait bounds one wait: a WebSocket that nobody reads answers no pings.
+	quietWait = 3 * time.Second
 )
 
 // quiet waits for a moment in which others do little, as long as there is patience. Servers that come to rest after
 // the last round count as others.
 func (b *bench) quiet(ctx context.Context) error {
-	for ctx.Err() == nil && busyShare(quietLook) > quietShare && b.patience > 0 {
-		b.patience -= quietLook
-		b.waited += quietLook
+	for began := time.Now(); ctx.Err() == nil && busyShare(quietLook) > quietShare; b.waited += quietLook {
+		if b.waited >= b.patience || time.Since(began) > quietWait {
+			break
+		}
 	}
 	return ctx.Err()
 }

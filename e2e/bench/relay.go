@@ -54,7 +54,10 @@ func (b *bench) relay(l load, c contender, lost map[contestant]int) error {
 	if err != nil {
 		return err
 	}
-	lost[c.who] += e.lost()
+	if e.lost() > 0 {
+		b.say("%s: %s lost %d of %d messages", l.id, c.who, e.lost(), n)
+		lost[c.who] += e.lost()
+	}
 	rate := float64(e.got) / spent.wall.Seconds()
 	if l.size >= 100_000 {
 		rate *= float64(l.size) / 1e6 // MB/s
