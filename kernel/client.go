@@ -2,101 +2,92 @@ package kernel
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
 // client is one frontend: its place in the journal and its right to send. It implements Client.
 type client struct {
-	k       *Kernel
-	session string
-	cur     *cursor
-	stop    chan struct{} // closed when the client may no longer read
-	once    sync.Once
+	// immutable
+	k         *Kernel
+	session   string // made up for an anonymous client: what is for it is for nobody else
+	anonymous bool
+	cur       *cursor
+	stop      chan struct{} // closed when the client may no longer read
 
-	mu  sync.Mutex
-	why error // what Next and Send return once stop is closed
+	why error // what Next and Send return once stop is closed; written before that
 }
 
 // away is a client session whose client has gone; its cursor keeps what it has not read for a while.
 type away struct {
-	cur   *cursor
-	since time.Time
+	cur    *cursor
+	since  time.Time
+	expiry *time.Timer
 }
 
 // attach makes a client; see AttachOptions.
 func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	k.mu.Lock()
-	if k.ended {
-		k.mu.Unlock()
+	defer k.mu.Unlock()
+	switch {
+	case k.ended:
 		return nil, fault.New(fault.Gone, "the kernel has ended")
+	case k.stillborn:
+		return nil, fault.New(fault.Gone, "the kernel did not start: %s", k.reason)
 	}
-	if k.stillborn {
-		reason := k.reason
-		k.mu.Unlock()
-		return nil, fault.New(fault.Gone, "the kernel did not start: %s", reason)
-	}
-	before := k.bySession[o.ClientSession]
-	gone := k.away[o.ClientSession]
-	delete(k.away, o.ClientSession)
 	c := &client{k: k, session: o.ClientSession, stop: make(chan struct{})}
-	k.clients[c] = struct{}{}
-	if o.ClientSession != "" {
-		k.bySession[o.ClientSession] = c
+	if c.session == "" {
+		c.session, c.anonymous = uuid.NewString(), true
 	}
-	k.mu.Unlock()
-
+	before := k.takePlace(c.session)
 	since := o.Since
+	if before != nil && since == nil {
+		p := k.journal.position(before, true)
+		since = &p
+	}
+	c.cur = k.journal.open(c.session, since)
 	if before != nil {
-		before.end(ErrTakenOver)
-		if since == nil {
-			p := k.journal.position(before.cur, true)
-			since = &p
-		}
+		k.journal.close(before)
 	}
-	if gone != nil {
-		if since == nil {
-			p := k.journal.position(gone.cur, true)
-			since = &p
-		}
-		defer k.journal.close(gone.cur)
-	}
-	c.cur = k.journal.open(o.ClientSession, since)
-	if before != nil {
-		k.journal.close(before.cur)
-	}
+	k.clients[c] = struct{}{}
+	k.bySession[c.session] = c
 	return c, nil
 }
 
-// end stops the client's reading and takes it off the kernel's list.
-func (c *client) end(why error) {
-	c.once.Do(func() {
-		c.mu.Lock()
-		c.why = why
-		c.mu.Unlock()
-		close(c.stop)
-		k := c.k
-		k.mu.Lock()
-		delete(k.clients, c)
-		if k.bySession[c.session] == c {
-			delete(k.bySession, c.session)
-		}
-		k.mu.Unlock()
-	})
+// takePlace ends the client of a session, or forgets that it went away, and returns its cursor; nil if there
+// is neither. mu is held.
+func (k *Kernel) takePlace(session string) *cursor {
+	if old := k.bySession[session]; old != nil {
+		k.drop(old, ErrTakenOver)
+		return old.cur
+	}
+	if gone := k.away[session]; gone != nil {
+		gone.expiry.Stop()
+		delete(k.away, session)
+		return gone.cur
+	}
+	return nil
 }
 
-func (c *client) reason() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.why
+// drop stops a client's reading and takes it off the kernel's lists; false if that was done before. mu is held.
+func (k *Kernel) drop(c *client, why error) bool {
+	if _, ok := k.clients[c]; !ok {
+		return false
+	}
+	delete(k.clients, c)
+	delete(k.bySession, c.session)
+	c.why = why
+	close(c.stop)
+	return true
 }
 
 func (c *client) Send(m *Message) error {
 	select {
 	case <-c.stop:
-		return c.reason()
+		return c.why
 	default:
 	}
 	return c.k.send(c.session, m)
@@ -105,12 +96,12 @@ func (c *client) Send(m *Message) error {
 func (c *client) Next(ctx context.Context, buf []Entry) (int, error) {
 	select {
 	case <-c.stop:
-		return 0, c.reason()
+		return 0, c.why
 	default:
 	}
 	n, err := c.k.journal.nextBatch(ctx, c.cur, buf, c.stop)
 	if n == 0 && err == nil {
-		return 0, c.reason()
+		return 0, c.why
 	}
 	return n, err
 }
@@ -121,51 +112,56 @@ func (c *client) Position() Position { return c.k.journal.position(c.cur, false)
 func (c *client) Detach() {
 	k := c.k
 	k.mu.Lock()
-	_, attached := k.clients[c]
-	remember := attached && c.session != "" && k.bySession[c.session] == c && !k.ended
-	var forgotten []*cursor
-	if remember {
-		forgotten = k.forgetAway(time.Now())
-		k.away[c.session] = &away{cur: c.cur, since: time.Now()}
+	defer k.mu.Unlock()
+	if !k.drop(c, fault.New(fault.Gone, "the client has detached")) {
+		return
 	}
-	k.mu.Unlock()
-	c.end(fault.New(fault.Gone, "the client has detached"))
-	for _, cur := range forgotten {
-		k.journal.close(cur)
-	}
-	switch {
-	case remember:
-		k.journal.leave(c.cur)
-	case attached:
+	if c.anonymous || k.ended {
 		k.journal.close(c.cur)
+		return
 	}
+	k.remember(c)
 }
 
 // leave ends the client for good: nobody will come back for its session.
 func (c *client) leave() {
-	c.end(fault.New(fault.Gone, "the client has left"))
-	c.k.journal.close(c.cur)
+	k := c.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.drop(c, fault.New(fault.Gone, "the client has left")) {
+		k.journal.close(c.cur)
+	}
 }
 
 // maxAway bounds the client sessions that a kernel remembers: every page load is a new one.
 const maxAway = 64
 
-// forgetAway drops the sessions that stayed away too long, and one more when there are too many. mu is held;
-// the caller closes the cursors.
-func (k *Kernel) forgetAway(now time.Time) []*cursor {
-	var drop []*cursor
-	oldest := ""
-	for s, a := range k.away {
-		if now.Sub(a.since) > k.cfg.DetachedTTL {
-			drop = append(drop, a.cur)
-			delete(k.away, s)
-		} else if oldest == "" || a.since.Before(k.away[oldest].since) {
-			oldest = s
-		}
-	}
+// remember keeps the place of a client that has gone for DetachedTTL. mu is held.
+func (k *Kernel) remember(c *client) {
 	if len(k.away) >= maxAway {
-		drop = append(drop, k.away[oldest].cur)
-		delete(k.away, oldest)
+		oldest := ""
+		for s, a := range k.away {
+			if oldest == "" || a.since.Before(k.away[oldest].since) {
+				oldest = s
+			}
+		}
+		k.journal.close(k.takePlace(oldest))
 	}
-	return drop
+	gone := &away{cur: c.cur, since: time.Now()}
+	gone.expiry = time.AfterFunc(k.cfg.DetachedTTL, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.away[c.session] == gone {
+			k.journal.close(k.takePlace(c.session))
+		}
+	})
+	k.away[c.session] = gone
+	k.journal.leave(c.cur)
+}
+
+// forgetAway forgets all client sessions whose clients have gone. mu is held.
+func (k *Kernel) forgetAway() {
+	for s := range k.away {
+		k.journal.close(k.takePlace(s))
+	}
 }

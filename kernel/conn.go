@@ -152,7 +152,7 @@ func dialZMQ(ctx context.Context, kind func(context.Context, ...zmq4.Option) zmq
 		zmq4.WithTimeout(math.MaxInt64),             // a timed-out send may still be delivered later
 		zmq4.WithLogger(log.New(io.Discard, "", 0)), // its lines have no context; errors come back to us
 	)
-	err := z.Dial(guardedEndpoint(ep))
+	err := shakeHands(z, guardedEndpoint(ep))
 	if err == nil && !o.link.ready() {
 		closeZMQ(z, o.link)
 		return nil, nil, context.Cause(ctx)
@@ -169,6 +169,16 @@ func dialZMQ(ctx context.Context, kind func(context.Context, ...zmq4.Option) zmq
 		return nil, nil, err
 	}
 	return z, o.link, nil
+}
+
+// shakeHands is z.Dial. zmq4 v0.17.0 indexes past the end of a READY command whose properties are cut short.
+func shakeHands(z zmq4.Socket, ep string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errFrame, p)
+		}
+	}()
+	return z.Dial(ep)
 }
 
 // closeZMQ ends a connected socket whose last error nobody has received yet: zmq4's own reader hands that

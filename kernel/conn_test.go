@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -251,4 +253,44 @@ func TestConnCloseIsIdempotent_P11(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, p.Err())
+}
+
+// A READY command that claims more than it holds must not end the server: zmq4 would index past its end.
+func TestConnSurvivesAMalformedReady_S9(t *testing.T) {
+	for name, property := range map[string]string{
+		"name cut short":    "\x20Socket",
+		"no value":          "\x0bSocket-Type",
+		"length cut short":  "\x0bSocket-Type\x00\x00",
+		"value cut short":   "\x0bSocket-Type\x00\x00\x00\x20ROUTER",
+		"value of 2^32 - 1": "\x0bSocket-Type\xff\xff\xff\xffROUTER",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer ln.Close()
+			var peer sync.WaitGroup
+			defer peer.Wait()
+			peer.Go(func() {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				ready := "\x05READY" + property
+				hello := append([]byte{0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 1}, "NULL"...)
+				hello = append(hello, make([]byte, 64-len(hello))...)
+				_, _ = c.Write(append(append(hello, 4, byte(len(ready))), ready...))
+				_, _ = io.Copy(io.Discard, c)
+			})
+			var ep kernel.Endpoints
+			for ch := range ep.Channels {
+				ep.Channels[ch] = "tcp://" + ln.Addr().String()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			_, err = kernel.Dial(ctx, ep, kernel.ConnOptions{Deliver: func(*kernel.Message) {}})
+			require.Error(t, err)
+			require.NoError(t, ctx.Err(), "at once")
+		})
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/nbserv/nbserv/internal/fault"
 )
 
 const (
@@ -102,6 +104,9 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 		for _, r := range k.open.byID {
 			r.lost = true
 		}
+		for _, m := range k.pending {
+			k.unsent(m)
+		}
 		k.mu.Unlock()
 		_ = conn.Close()
 	}()
@@ -111,12 +116,21 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 	if again {
 		k.endLost()
 	}
+	for !k.handOver(inc, conn) { // more waits than its queue holds
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-conn.Done():
+			return afterGrace(ctx, conn.Err())
+		case <-time.After(renudge):
+		}
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-conn.Done():
+		return afterGrace(ctx, conn.Err())
 	}
-	return afterGrace(ctx, conn.Err())
 }
 
 // afterGrace is errBroken for the reason err, unless ctx ends within exitGrace: then the process was ending.
@@ -140,8 +154,11 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 	defer repeat.Stop()
 	replied, idle := "", ""
 	asked := map[string]bool{} // an answer may be late, and of the connection before
+	for len(inc.events) > 0 {  // or there may be no room for the answers
+		<-inc.events
+	}
 	if err := k.nudge(conn, asked); err != nil {
-		return err
+		return afterGrace(ctx, err)
 	}
 	if again {
 		late.Stop()
@@ -166,8 +183,8 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 				return nil
 			}
 		case <-repeat.C:
-			if err := k.nudge(conn, asked); err != nil {
-				return err
+			if err := k.nudge(conn, asked); fault.KindOf(err) == fault.Gone {
+				return afterGrace(ctx, err)
 			}
 			if !again {
 				repeat.Reset(wait)
@@ -190,19 +207,20 @@ func (k *Kernel) nudge(conn *Conn, asked map[string]bool) error {
 	return conn.Send(m)
 }
 
-// handOver hands over what clients sent meanwhile, and lets them send directly from now on.
-func (k *Kernel) handOver(inc *incarnation, conn *Conn) {
+// handOver hands over what clients sent meanwhile, and lets them send directly from now on; false when conn
+// does not take it all.
+func (k *Kernel) handOver(inc *incarnation, conn *Conn) bool {
 	for {
 		k.mu.Lock()
 		if inc.ready || inc.expected {
 			k.mu.Unlock()
-			return
+			return true
 		}
 		if len(k.pending) == 0 {
 			inc.ready, inc.served = true, true
 			k.turned()
 			k.mu.Unlock()
-			return
+			return true
 		}
 		batch := k.pending
 		k.pending, k.pendingB = nil, 0
@@ -210,12 +228,13 @@ func (k *Kernel) handOver(inc *incarnation, conn *Conn) {
 		for i, m := range batch {
 			if err := conn.Send(m); err != nil {
 				k.mu.Lock()
+				inc.served = inc.served || i > 0
 				k.pending = append(batch[i:], k.pending...)
 				for _, m := range batch[i:] {
 					k.pendingB += m.Size()
 				}
 				k.mu.Unlock()
-				return // the connection broke, or its queue is full before anything was read
+				return false // the connection broke, or its queue is full before anything was read
 			}
 		}
 	}
@@ -251,8 +270,9 @@ func (k *Kernel) endLost() {
 // answered ends the starting states: the kernel has answered and, so far, does nothing.
 func (k *Kernel) answered(inc *incarnation) {
 	k.mu.Lock()
-	switch k.state {
-	case stateStarting, stateRestarting, stateAutorestarting:
+	switch {
+	case inc.expected: // it is being ended already
+	case k.state == stateStarting, k.state == stateRestarting, k.state == stateAutorestarting:
 		k.state = stateIdle
 		if len(k.working) > 0 {
 			k.state = stateBusy

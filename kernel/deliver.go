@@ -89,12 +89,14 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 	if r != nil && state == stateBusy {
 		r.busy = true
 	}
-	k.track(r, m, state)
+	if !inc.expected { // what a process says on its way out is not the state of the next one
+		k.track(r, m, state)
+	}
 	var lost []ending
 	if r != nil && state == stateBusy {
 		lost = k.overtake(r)
 	}
-	if r != nil && state == stateIdle && r.busy {
+	if r != nil && state == stateIdle && (r.busy || r.lost) { // its busy may have gone down with a connection
 		if r.lost && !r.replied {
 			lost = []ending{{r.to, []*Message{r.lostReply(k.voice, connectionBroke)}}}
 			r.replied = true

@@ -20,7 +20,7 @@ type incarnation struct {
 	// guarded by the kernel's mu
 	conn     *Conn  // nil until its sockets are connected, and between two connections
 	ready    bool   // conn takes the clients' messages
-	served   bool   // it was ready once
+	served   bool   // it was ready once, or has got some of the clients' messages
 	expected bool   // somebody ends it on purpose, who speaks to the clients
 	cause    string // why the server ended it; "" when it ended by itself
 }
@@ -87,6 +87,9 @@ func (k *Kernel) watch(inc *incarnation) {
 	exit := inc.proc.Exit()
 	k.log.Info("kernel process ended", "exit", exit.String())
 	restart := k.over(inc, exit)
+	k.mu.Lock()
+	k.inc = nil // not before its endings are written down: who starts the next process waits for gone
+	k.mu.Unlock()
 	close(inc.gone)
 	if restart {
 		k.autorestart(inc)
@@ -114,9 +117,6 @@ const drainTime = 250 * time.Millisecond
 // over takes note of inc's end and reports whether the kernel is to be started again.
 func (k *Kernel) over(inc *incarnation, exit Exit) bool {
 	k.mu.Lock()
-	if k.inc == inc {
-		k.inc = nil
-	}
 	if inc.expected {
 		k.mu.Unlock()
 		return false
@@ -159,11 +159,11 @@ func (k *Kernel) over(inc *incarnation, exit Exit) bool {
 // autorestart starts a process in the place of dead, unless somebody else did, or ended the kernel, meanwhile.
 func (k *Kernel) autorestart(dead *incarnation) {
 	k.mu.Lock()
-	wait := restartPause << (k.deaths - 1)
+	again := min(k.deaths-1, maxPauseDoublings) // a restart by hand sets deaths back at any time
 	k.mu.Unlock()
-	if wait > restartPause { // the first time at once
+	if again > 0 { // the first time at once
 		select {
-		case <-time.After(wait):
+		case <-time.After(restartPause << again):
 		case <-k.stop:
 			return
 		}
@@ -187,8 +187,11 @@ func (k *Kernel) autorestart(dead *incarnation) {
 	}
 }
 
-// restartPause doubles with each death in a row.
-const restartPause = 100 * time.Millisecond
+// restartPause doubles with each death in a row, up to 6.4 s.
+const (
+	restartPause      = 100 * time.Millisecond
+	maxPauseDoublings = 6
+)
 
 // fail declares the kernel dead and ends what waits for it.
 func (k *Kernel) fail(why string) {

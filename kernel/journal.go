@@ -203,11 +203,13 @@ func (j *Journal) leave(c *cursor) {
 	j.trim()
 }
 
-// close forgets a reader, which no longer holds anything back.
+// close forgets a reader, and what was kept for it alone.
 func (j *Journal) close(c *cursor) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.cursors, c)
+	j.looked = j.bytes + 1 // look again now
+	j.trim()
 	for i, w := range j.wait {
 		if w == c {
 			j.wait = append(j.wait[:i], j.wait[i+1:]...)

@@ -36,7 +36,7 @@ type Kernel struct {
 	journal *Journal
 	own     string        // the client session of the server's own requests to this kernel
 	order   uint64        // of its start among the manager's kernels
-	op      chan struct{} // holds one token: whoever takes it may start and end processes
+	op      chan struct{} // holds one token, at first taken by begin: whoever has it may start and end processes
 	stop    chan struct{} // closed when the kernel is shut down
 	wg      sync.WaitGroup
 
@@ -56,6 +56,7 @@ type Kernel struct {
 	deaths    int           // in a row
 	stillborn bool          // no process of it ever ran
 	ended     bool          // shut down
+	hurry     bool          // the server's time to stop is up: no process is asked to end any more
 	voice     string        // the session in the headers of the kernel's own messages; ours until it spoke
 	turn      chan struct{} // closed, and replaced, when the kernel becomes ready, dead or ended
 }
@@ -73,7 +74,6 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		clients: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
-	k.op <- struct{}{}
 	k.voice = k.own
 	return k
 }
@@ -134,7 +134,7 @@ func (k *Kernel) send(from string, m *Message) error {
 		k.write(end)
 		return nil
 	}
-	k.open.add(m, from)
+	tracked := k.open.add(m, from)
 	conn := k.readyConn()
 	if conn == nil {
 		err := k.hold(m)
@@ -150,6 +150,9 @@ func (k *Kernel) send(from string, m *Message) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if fault.KindOf(err) == fault.Gone { // the connection has just broken: its successor will send it
+		if tracked && k.open.byID[m.Header.MsgID] == nil {
+			return nil // the kernel has died of it, and the request was ended in its place
+		}
 		return k.hold(m)
 	}
 	k.forget(m)
@@ -164,7 +167,15 @@ func (k *Kernel) hold(m *Message) error {
 	}
 	k.pending = append(k.pending, m)
 	k.pendingB += m.Size()
+	k.unsent(m)
 	return nil
+}
+
+// unsent notes that m is not among what goes down with a broken connection. mu is held.
+func (k *Kernel) unsent(m *Message) {
+	if r := k.open.byID[m.Header.MsgID]; r != nil {
+		r.lost = false
+	}
 }
 
 func (k *Kernel) forget(m *Message) {

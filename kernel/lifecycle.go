@@ -19,21 +19,27 @@ func (k *Kernel) acquire(ctx context.Context) error {
 
 func (k *Kernel) release() { k.op <- struct{}{} }
 
-// begin launches the first process. Where that is impossible the kernel exists as a dead one if the
-// configuration says so, and not at all otherwise.
+// begin launches the first process, before anybody else may do anything to it. Where that is impossible the
+// kernel exists as a dead one if the configuration says so, and not at all otherwise.
 func (k *Kernel) begin(ctx context.Context) error {
-	if err := k.acquire(ctx); err != nil {
-		return err
-	}
 	defer k.release()
 	err := k.launch(ctx)
-	if err == nil || !k.cfg.PendingKernels || fault.KindOf(err) != fault.Unstartable {
-		return err
+	if err == nil {
+		return nil
 	}
 	k.mu.Lock()
-	k.state, k.reason, k.stillborn, k.spec.Name = stateDead, fault.Message(err), true, k.start.Spec
+	k.stillborn = k.cfg.PendingKernels && fault.KindOf(err) == fault.Unstartable
+	if k.stillborn {
+		k.state, k.reason, k.spec.Name = stateDead, fault.Message(err), k.start.Spec
+		err = nil
+	}
+	k.ended = !k.stillborn
+	k.turned()
 	k.mu.Unlock()
-	return nil
+	if err != nil {
+		k.finish("the kernel did not start: " + fault.Message(err))
+	}
+	return err
 }
 
 // cullable says in what time the kernel is to be culled if it goes on as it does now (0 is at once), and by
@@ -54,10 +60,11 @@ func (k *Kernel) cullable(now time.Time) (due time.Duration, why string) {
 		" and was culled: the limit is " + k.cfg.CullIdleTimeout.String()
 }
 
-// killNow ends the process at once, whatever it was asked before.
+// killNow ends the process at once, whatever it was asked before, and those that follow it.
 func (k *Kernel) killNow() {
 	k.mu.Lock()
 	inc := k.inc
+	k.hurry = true
 	k.mu.Unlock()
 	if inc != nil {
 		_ = inc.proc.Kill()
@@ -93,7 +100,7 @@ func (k *Kernel) restart(ctx context.Context) error {
 		return fault.New(fault.NotFound, "the kernel has ended")
 	}
 	k.state, k.reason = stateRestarting, ""
-	inc := k.inc
+	inc := k.expectEnd()
 	k.mu.Unlock()
 	// From here on a client that goes away must not leave the kernel without a process.
 	ctx = context.WithoutCancel(ctx)
@@ -127,41 +134,50 @@ func (k *Kernel) shutdown(ctx context.Context, why string) error {
 	}
 	k.ended, k.state = true, stateTerminating
 	k.turned()
-	inc := k.inc
+	inc := k.expectEnd()
 	k.mu.Unlock()
 	close(k.stop)
 	if inc != nil {
 		k.stopProcess(inc, false)
 	}
+	k.finish(why)
+	k.wg.Wait()
+	k.log.Info("kernel ended", "reason", why)
+	return nil
+}
+
+// finish ends what waits for a kernel that has ended.
+func (k *Kernel) finish(why string) {
 	k.mu.Lock()
 	end := k.endOpen(why)
 	k.state, k.reason = stateDead, why
-	var gone []*cursor
-	for _, a := range k.away {
-		gone = append(gone, a.cur)
-	}
-	k.away = nil
+	k.forgetAway()
 	k.mu.Unlock()
 	k.write(end)
 	k.say(stateDead)
 	k.journal.End(fault.New(fault.Gone, "%s", why))
-	for _, c := range gone {
-		k.journal.close(c)
+}
+
+// expectEnd is the current incarnation, nil if there is none: from now on it changes the kernel's state no more,
+// and its end is no death. mu is held.
+func (k *Kernel) expectEnd() *incarnation {
+	if k.inc != nil {
+		k.inc.expected = true
 	}
-	k.wg.Wait()
-	k.log.Info("kernel ended", "reason", why)
-	return nil
+	return k.inc
 }
 
 // stopProcess ends inc: asked on control, then by SIGTERM, then by SIGKILL, each after its share of
 // ShutdownWait. It returns when inc is gone.
 func (k *Kernel) stopProcess(inc *incarnation, restart bool) {
 	k.mu.Lock()
-	inc.expected = true
 	conn := k.readyConn()
-	inc.ready = false // what clients send from now on is for the next process
-	k.mu.Unlock()
+	inc.ready = false // what clients send from now on does not reach it
 	wait := k.cfg.ShutdownWait
+	if k.hurry {
+		wait = 0
+	}
+	k.mu.Unlock()
 	asked := conn != nil && wait > 0 &&
 		conn.Send(compose(Control, k.own, "shutdown_request", nil, map[string]bool{"restart": restart})) == nil
 	if asked && within(inc.proc.Done(), wait) {

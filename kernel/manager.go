@@ -252,7 +252,9 @@ func (m *Manager) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	for _, k := range m.all() {
 		wg.Go(func() {
-			if err := m.shutdown(ctx, k.id, "the server was stopped"); err != nil && fault.KindOf(err) != fault.NotFound {
+			// Not bounded by ctx: a kernel that is being restarted is ended after that, which killNow hurries.
+			err := m.shutdown(context.WithoutCancel(ctx), k.id, "the server was stopped")
+			if err != nil && fault.KindOf(err) != fault.NotFound {
 				m.cfg.Logger.Error("cannot shut a kernel down", "kernel_id", k.id, "err", err)
 			}
 		})

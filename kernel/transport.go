@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -206,5 +207,6 @@ func (t guardedTransport) Dial(ctx context.Context, _ transport.Dialer, addr str
 }
 
 func notYetListening(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN)
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN) ||
+		errors.Is(err, os.ErrDeadlineExceeded) // the context's deadline, a moment before the context knows
 }
