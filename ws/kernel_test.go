@@ -141,7 +141,7 @@ func TestReconnectReadsOn_P4(t *testing.T) {
 	s := startKernel(t)
 	first := s.dial(t, "?session_id=me", subprotocolV1)
 	transmit(t, first, v1{}, executeRequest(t, "me", "one", "print begun\nsleep 300ms\nprint over\necho done"))
-	for m := receive(t, first, v1{}); !strings.Contains(string(m.Parts[kernel.PartContent]), "begun"); {
+	for m := receive(t, first, v1{}); m.Header.MsgType != "stream"; {
 		m = receive(t, first, v1{})
 	}
 	require.NoError(t, first.WriteControl(websocket.CloseMessage, nil, time.Now().Add(patience)))
