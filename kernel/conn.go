@@ -10,6 +10,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-zeromq/zmq4"
 	"github.com/google/uuid"
@@ -163,6 +164,9 @@ func dialZMQ(ctx context.Context, kind func(context.Context, ...zmq4.Option) zmq
 			_ = o.link.Close()
 		}
 		_ = z.Close()
+		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+			<-ctx.Done() // the network's timer may be a moment ahead of the context's
+		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}

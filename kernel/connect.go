@@ -24,6 +24,9 @@ const (
 	// knows any message, and throws away what comes first.
 	firstRenudge = 250 * time.Millisecond
 	lastRenudge  = 2 * time.Second
+	// settling is what a kernel that is not known well gets between opening its sockets and our first request,
+	// unless it says before that it is ready: one that comes still earlier ends rapaio's shell thread.
+	settling = 200 * time.Millisecond
 )
 
 // connect keeps inc connected until ctx ends, which is when its process has. A kernel that does not open its
@@ -72,6 +75,9 @@ func (k *Kernel) dial(ctx context.Context, inc *incarnation, identity string) (*
 	limited, cancel := context.WithTimeoutCause(ctx, k.cfg.StartTimeout,
 		fmt.Errorf("it did not open its sockets within %s", k.cfg.StartTimeout))
 	defer cancel()
+	for len(inc.events) > 0 { // of the connection before; there may be no room for the answers
+		<-inc.events
+	}
 	conn, err := Dial(limited, inc.files.Info.Endpoints(), ConnOptions{
 		Deliver:  func(m *Message) { k.deliver(inc, m) },
 		Reject:   k.reject,
@@ -149,16 +155,16 @@ func afterGrace(ctx context.Context, err error) error {
 // time it wants to answer: it may be busy.
 func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
 	wait := firstRenudge
-	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(wait)
+	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(settling)
 	defer late.Stop()
 	defer repeat.Stop()
 	replied, idle := "", ""
 	asked := map[string]bool{} // an answer may be late, and of the connection before
-	for len(inc.events) > 0 {  // or there may be no room for the answers
-		<-inc.events
-	}
-	if err := k.nudge(conn, asked); err != nil {
-		return afterGrace(ctx, err)
+	if again || inc.files.Info.Transport == IPC {
+		repeat.Reset(wait)
+		if err := k.nudge(conn, asked); err != nil {
+			return afterGrace(ctx, err)
+		}
 	}
 	if again {
 		late.Stop()
@@ -170,6 +176,11 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 		case ev := <-inc.events:
 			switch {
 			case ev.welcome:
+				if len(asked) == 0 { // the clients' messages go behind it
+					if err := k.nudge(conn, asked); err != nil {
+						return afterGrace(ctx, err)
+					}
+				}
 				k.handOver(inc, conn)
 			case ev.reply != nil && asked[ev.reply.Parent.MsgID]:
 				replied = ev.reply.Parent.MsgID

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +16,26 @@ import (
 func silent(r *kerneltest.Request) {
 	r.NoReply()
 	r.NoIdle()
+}
+
+// rapaio 3.0 does not survive a message that comes right after it has bound its sockets.
+func TestUnknownKernelHasTimeToSettle(t *testing.T) {
+	var bound time.Time
+	first := make(chan time.Duration, 1)
+	f := newFixtureFunc(t, kernel.Config{}, func(kernel.Launch) (kerneltest.Options, error) {
+		bound = time.Now()
+		return kerneltest.Options{NoWelcome: true, Script: func(r *kerneltest.Request) {
+			select {
+			case first <- time.Since(bound):
+			default:
+			}
+			r.Default()
+		}}, nil
+	})
+	s, err := f.Start(t.Context(), kernel.StartOptions{Spec: "synth-tcp"})
+	require.NoError(t, err)
+	f.waitState(s.ID, "idle")
+	require.GreaterOrEqual(t, <-first, 200*time.Millisecond)
 }
 
 // rapaio 3.0 binds its sockets before it knows any message.
