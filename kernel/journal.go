@@ -72,6 +72,7 @@ type cursor struct {
 	at   uint64 // everything up to here was returned
 	done uint64 // everything up to here was delivered: what was returned before the last call to next
 	told uint64 // the reader knows that entries up to here may be missing
+	owed uint64 // how many up to told were kept when it was told, and are still to be given
 	lost bool   // the Position it came with was of another epoch
 	away bool   // its reader has gone
 	wake chan struct{}
@@ -296,18 +297,23 @@ func (j *Journal) fill(c *cursor, buf []Entry) int {
 
 // gapFor is the one notice that a reader behind the ring gets for what is missing before number first.
 func (j *Journal) gapFor(c *cursor, first uint64) *Gap {
-	if c.lost {
-		c.lost, c.told = false, first-1
-		return &Gap{Reason: "this kernel's earlier messages are not kept: it was started anew since"}
-	}
-	if c.told+1 >= first {
+	if !c.lost && c.told+1 >= first {
 		return nil
 	}
-	dropped := first - 1 - c.at
+	from := max(c.at, c.told) // what is missing before was told, but for what was kept then and is no more
+	owed, fresh := uint64(0), uint64(0)
 	for i := len(j.kept) - 1; i >= 0 && j.kept[i].seq > c.at; i-- {
-		dropped-- // it follows the notice, or was for another client session
+		if owed++; j.kept[i].seq > from {
+			fresh++
+		}
 	}
-	c.told = first - 1
+	if c.lost {
+		c.lost, c.told, c.owed = false, first-1, owed
+		return &Gap{Reason: "this kernel's earlier messages are not kept: it was started anew since"}
+	}
+	dropped := first - 1 - from - fresh // fresh ones follow the notice, or were for another client session
+	dropped += c.owed - (owed - fresh)
+	c.told, c.owed = first-1, owed
 	if dropped == 0 {
 		return nil
 	}
@@ -325,6 +331,7 @@ func (j *Journal) fillKept(c *cursor, buf []Entry) int {
 			return n
 		}
 		c.at = r.seq
+		c.owed--
 		if r.to == "" || r.to == c.to {
 			buf[n] = Entry{Seq: r.seq, Message: r.msg}
 			n++

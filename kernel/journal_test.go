@@ -305,3 +305,42 @@ func BenchmarkJournalOneReader(b *testing.B) {
 	j.End(fault.New(fault.Gone, "over"))
 	wg.Wait()
 }
+
+// A reader that goes on falling behind while it is given what was kept hears of each missing message once.
+func TestJournalCountsEachMissingMessageOnce_P4(t *testing.T) {
+	j := NewJournal(JournalLimits{MaxBytes: 64 << 10, KeepBytes: 16 << 10})
+	c := j.open("a", nil)
+	n := 0
+	say := func(count int) {
+		for range count {
+			if n++; n%20 == 0 {
+				j.Append("", status("kernel", "idle", nil))
+			} else {
+				j.Append("", streamed(n, 1000))
+			}
+		}
+	}
+	say(2000)
+	var missing, got uint64
+	buf := make([]Entry, 5)
+	for range 10 { // it takes 5 while 200 more come
+		k, err := j.nextBatch(t.Context(), c, buf, nil)
+		require.NoError(t, err)
+		for _, e := range buf[:k] {
+			if e.Gap != nil {
+				missing += e.Gap.Dropped
+			} else {
+				got++
+			}
+		}
+		say(200)
+	}
+	for _, e := range readAll(t, j, c, 5) {
+		if e.Gap != nil {
+			missing += e.Gap.Dropped
+		} else {
+			got++
+		}
+	}
+	require.Equal(t, uint64(n), missing+got)
+}

@@ -231,13 +231,21 @@ func (m *Manager) cull(now time.Time) (next time.Duration) {
 			next = min(next, due)
 			continue
 		}
+		m.mu.Lock()
+		if m.closed { // Close ends it, and may be waiting for wg already
+			m.mu.Unlock()
+			return next
+		}
+		m.wg.Add(1)
+		m.mu.Unlock()
 		m.cfg.Logger.Info("kernel is culled", "kernel_id", k.id, "reason", why)
 		m.metrics.culled.Inc()
-		m.wg.Go(func() {
+		go func() {
+			defer m.wg.Done()
 			if err := m.shutdown(context.Background(), k.id, why); err != nil && fault.KindOf(err) != fault.NotFound {
 				m.cfg.Logger.Error("cannot cull a kernel", "kernel_id", k.id, "err", err)
 			}
-		})
+		}()
 	}
 	return next
 }
