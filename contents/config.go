@@ -18,6 +18,10 @@ const (
 	DefaultStagingTTL = 30 * time.Minute
 	// DefaultMaxUploads bounds the uploads in progress; each costs a file, a sidecar and its ranges (guess).
 	DefaultMaxUploads = 1000
+	// DefaultMaxUpload bounds one upload in parts: larger than what notebooks work on, smaller than a disk (guess).
+	DefaultMaxUpload = 64 << 30
+	// DefaultMaxStaging bounds what all unfinished uploads hold (guess).
+	DefaultMaxStaging = 256 << 30
 )
 
 // Config says which files are served and how. The zero value lacks RootDir; start from DefaultConfig.
@@ -54,6 +58,15 @@ type Config struct {
 	StagingTTL time.Duration
 	// MaxUploads is how many uploads may be unfinished at a time.
 	MaxUploads int
+	// MaxUpload is the size of the largest file that is uploaded in parts, in bytes.
+	MaxUpload int64
+	// MaxStaging is how many bytes all unfinished uploads may hold together.
+	MaxStaging int64
+	// ForPrograms serves programs and not people: a commit makes the folders that are missing on the way to its
+	// file, and leaves a later time of the last change than the commit before, so that the time is a version.
+	ForPrograms bool
+	// Private are absolute folders that exist for nobody, wherever they lie.
+	Private []string
 }
 
 // DefaultConfig is Jupyter's behaviour. RootDir is the working directory.
@@ -70,6 +83,8 @@ func DefaultConfig() Config {
 		MaxCopy:           DefaultMaxCopy,
 		StagingTTL:        DefaultStagingTTL,
 		MaxUploads:        DefaultMaxUploads,
+		MaxUpload:         DefaultMaxUpload,
+		MaxStaging:        DefaultMaxStaging,
 	}
 	if home, err := os.UserHomeDir(); err == nil {
 		c.TrashDir = filepath.Join(home, ".local", "share", "Trash")
@@ -107,6 +122,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxUploads <= 0 {
 		return fmt.Errorf("--max-uploads: %d should be positive", c.MaxUploads)
+	}
+	if c.MaxUpload <= 0 {
+		return fmt.Errorf("--max-upload-size: %d should be positive", c.MaxUpload)
+	}
+	if c.MaxStaging <= 0 {
+		return fmt.Errorf("--max-staging-size: %d should be positive", c.MaxStaging)
 	}
 	if c.DeleteToTrash && c.TrashDir != "" && !filepath.IsAbs(c.TrashDir) {
 		return fmt.Errorf("--trash-dir: %q should be absolute", c.TrashDir)

@@ -20,6 +20,9 @@ func (d *Dir) Delete(_ context.Context, p Path) error {
 	if p.IsRoot() {
 		return fault.New(fault.Invalid, "cannot delete the root directory")
 	}
+	if d.holdsPrivate(p) {
+		return fault.New(fault.Forbidden, "permission denied: %s", p)
+	}
 	st, err := d.ordinary(p)
 	if err != nil {
 		return err
@@ -43,6 +46,7 @@ func (d *Dir) Delete(_ context.Context, p Path) error {
 	if err != nil {
 		return d.fault(err, p)
 	}
+	d.staging.dropLost(p)
 	if err := d.removeCheckpoint(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return d.fault(err, p)
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,7 @@ type Dir struct {
 	root    string // absolute
 	tree    tree
 	staging *Staging
+	private []string // Config.Private, without symbolic links
 }
 
 // New opens cfg.RootDir. Close releases it.
@@ -42,6 +45,11 @@ func New(cfg Config) (*Dir, error) {
 			return nil, err
 		}
 		d.tree = rooted{Root: root, dir: real}
+	}
+	for _, name := range cfg.Private {
+		if real, err := filepath.EvalSymlinks(name); err == nil { // one that does not exist hides nothing
+			d.private = append(d.private, real)
+		}
 	}
 	d.staging = newStaging(d)
 	return d, nil
@@ -86,7 +94,7 @@ func (d *Dir) KernelDir(apiPath string) string {
 
 // visible refuses what is hidden: NotFound, as if it did not exist.
 func (d *Dir) visible(p Path) error {
-	if p.reserved() || p.Hidden() && !d.cfg.AllowHidden {
+	if p.reserved() || p.Hidden() && !d.cfg.AllowHidden || d.isPrivate(p) {
 		return fault.New(fault.NotFound, "file or directory %q does not exist", p)
 	}
 	return nil
@@ -95,11 +103,38 @@ func (d *Dir) visible(p Path) error {
 // changeable refuses to change what is hidden: Invalid, as Jupyter does.
 func (d *Dir) changeable(verb string, paths ...Path) error {
 	for _, p := range paths {
-		if p.reserved() || p.Hidden() && !d.cfg.AllowHidden {
+		if p.reserved() || p.Hidden() && !d.cfg.AllowHidden || d.isPrivate(p) {
 			return fault.New(fault.Invalid, "cannot %s file or directory %q", verb, p)
 		}
 	}
 	return nil
+}
+
+// isPrivate says whether p is, or leads into, a private folder.
+func (d *Dir) isPrivate(p Path) bool {
+	for ; len(d.private) > 0; p = p.Parent() { // what does not exist yet is where its nearest parent is
+		if real, err := d.tree.real(p.local()); err == nil {
+			return slices.ContainsFunc(d.private, func(dir string) bool { return isBelow(real, dir) })
+		}
+		if p.IsRoot() {
+			break
+		}
+	}
+	return false
+}
+
+// holdsPrivate says whether a private folder lies below p.
+func (d *Dir) holdsPrivate(p Path) bool {
+	if len(d.private) == 0 {
+		return false
+	}
+	real, err := d.tree.real(p.local())
+	return err == nil && slices.ContainsFunc(d.private, func(dir string) bool { return isBelow(dir, real) })
+}
+
+// isBelow says whether name is dir or lies below it; both are absolute and clean.
+func isBelow(name, dir string) bool {
+	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // Open opens a regular file for reading. A directory or a special file is Invalid; a FIFO is refused without

@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -16,33 +15,37 @@ import (
 // bytes go to a file without a name in the target's folder, are synced, and take the target's name in one
 // step. Not safe for concurrent use.
 type draft struct {
-	folder *folder
-	name   string       // of the target in folder
-	old    *unix.Stat_t // the target as it was, nil when there was none
-	file   *os.File
-	temp   string // file's name, "" while it has none
-	size   int64
-	synced int64 // bytes whose writing to the disk has been started
-	raw    bool  // the bytes may still be rewritten: the disk should not start on them
-	path   Path  // for messages
+	folder  *folder      // where the bytes are until the commit
+	below   string       // folders, from folder to the target, that the commit makes; "" when it is in folder
+	into    *folder      // of the target: folder, or the last one of below once it is made
+	name    string       // of the target
+	old     *unix.Stat_t // the target as it was, nil when there was none
+	file    *os.File
+	temp    string // file's name, "" while it has none
+	size    int64
+	synced  int64 // bytes whose writing to the disk has been started
+	raw     bool  // the bytes may still be rewritten: the disk should not start on them
+	stamped bool  // see Config.ForPrograms
+	path    Path  // for messages
 }
 
 // writebackBytes is how much is collected before the disk is set to work; large enough not to matter for
 // small files, small enough to overlap disk and network (measured on ext4: 4 to 16 MiB are alike).
 const writebackBytes = 8 << 20
 
-// newDraft begins a file at p. A missing parent is NotFound, a directory or a special file at p Invalid, a
-// file or folder that may not be written Forbidden. The caller ends it with discard, also after a commit.
+// newDraft begins a file at p. A missing parent is NotFound, unless Config.ForPrograms; a directory or a special
+// file at p is Invalid, a file or folder that may not be written Forbidden. The caller ends it with discard, also
+// after a commit.
 func (d *Dir) newDraft(p Path) (*draft, error) {
-	target, err := d.tree.resolve(p.local())
+	at, err := d.place(p)
 	if err != nil {
 		return nil, d.fault(err, p)
 	}
-	dir, err := openFolder(d.tree, path.Dir(target))
+	dir, err := openFolder(d.tree, at.folder)
 	if err != nil {
 		return nil, d.fault(err, p.Parent())
 	}
-	t := &draft{folder: dir, name: path.Base(target), path: p}
+	t := &draft{folder: dir, into: dir, below: at.below, name: at.name, stamped: d.cfg.ForPrograms, path: p}
 	if err := t.open(); err != nil {
 		dir.close()
 		return nil, d.fault(err, p)
@@ -52,15 +55,13 @@ func (d *Dir) newDraft(p Path) (*draft, error) {
 
 func (t *draft) open() error {
 	perm := uint32(0o666)
-	var st unix.Stat_t
-	switch err := t.folder.lstat(t.name, &st); {
-	case err == nil:
-		if err := t.checkOld(&st); err != nil {
+	if t.below == "" {
+		if err := t.look(); err != nil {
 			return err
 		}
-		t.old, perm = &st, 0o600 // what was secret stays so until the old mode is set
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+	}
+	if t.old != nil {
+		perm = 0o600 // what was secret stays so until the old mode is set
 	}
 	if !t.folder.writable() {
 		return unix.EACCES
@@ -74,10 +75,19 @@ func (t *draft) open() error {
 	return err
 }
 
-func (t *draft) checkOld(st *unix.Stat_t) error {
+// look finds out what is at the target.
+func (t *draft) look() error {
+	var st unix.Stat_t
+	switch err := t.into.lstat(t.name, &st); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	t.old = &st
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return unix.Faccessat(t.folder.fd, t.name, unix.W_OK, 0)
+		return unix.Faccessat(t.into.fd, t.name, unix.W_OK, 0)
 	case unix.S_IFDIR:
 		return fault.New(fault.Invalid, "%s is a directory", t.path)
 	}
@@ -103,8 +113,16 @@ func (t *draft) ReadFrom(r io.Reader) (int64, error) {
 
 // commit makes the draft the target, durably. With fresh, an existing target is Conflict.
 func (t *draft) commit(fresh bool) error {
+	if err := t.reach(); err != nil {
+		return err
+	}
 	if t.old != nil && !fresh {
 		t.inherit()
+	}
+	if t.stamped {
+		if err := t.stamp(); err != nil {
+			return err
+		}
 	}
 	if err := t.file.Sync(); err != nil {
 		return err
@@ -112,7 +130,20 @@ func (t *draft) commit(fresh bool) error {
 	if err := t.publish(fresh); err != nil {
 		return err
 	}
-	return t.folder.sync()
+	return t.into.sync()
+}
+
+// reach makes the folders that are missing on the way to the target.
+func (t *draft) reach() error {
+	if t.below == "" || t.into != t.folder {
+		return nil
+	}
+	into, err := t.folder.makeBelow(t.below)
+	if err != nil {
+		return err
+	}
+	t.into = into
+	return t.look()
 }
 
 // inherit takes over mode and, where allowed, owner of the file that is replaced.
@@ -129,7 +160,7 @@ func (t *draft) inherit() {
 func (t *draft) publish(fresh bool) error {
 	if t.temp == "" {
 		if fresh || t.old == nil {
-			err := t.folder.linkUnnamed(t.file, t.name)
+			err := t.into.linkUnnamed(t.file, t.name)
 			if err == nil || fresh || !errors.Is(err, fs.ErrExist) {
 				return err
 			}
@@ -141,10 +172,10 @@ func (t *draft) publish(fresh bool) error {
 		t.temp = name
 	}
 	if fresh {
-		if err := renameNew(t.folder, t.temp, t.folder, t.name); err != nil {
+		if err := renameNew(t.folder, t.temp, t.into, t.name); err != nil {
 			return err
 		}
-	} else if err := t.folder.replace(t.temp, t.name); err != nil {
+	} else if err := t.folder.replace(t.temp, t.into, t.name); err != nil {
 		return err
 	}
 	t.temp = ""
@@ -157,5 +188,8 @@ func (t *draft) discard() {
 		_ = t.folder.unlink(t.temp)
 	}
 	_ = t.file.Close()
+	if t.into != t.folder {
+		t.into.close()
+	}
 	t.folder.close()
 }

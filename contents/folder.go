@@ -61,9 +61,9 @@ func (d *folder) unlink(name string) error {
 	return retry(func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
-// replace renames a name over another, in one step.
-func (d *folder) replace(from, to string) error {
-	return retry(func() error { return unix.Renameat(d.fd, from, d.fd, to) })
+// replace renames a name over another one, in a folder of the same file system, in one step.
+func (d *folder) replace(from string, into *folder, to string) error {
+	return retry(func() error { return unix.Renameat(d.fd, from, into.fd, to) })
 }
 
 // writable says whether this process may create and remove names in the directory.

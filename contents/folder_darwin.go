@@ -15,6 +15,9 @@ func (d *folder) createUnnamed(uint32) (*os.File, error) { return nil, unix.ENOT
 
 func (d *folder) linkUnnamed(*os.File, string) error { return unix.ENOTSUP }
 
+// procPath is for files without a name, of which there are none.
+func procPath(*os.File) string { return "" }
+
 func renameNew(from *folder, old string, to *folder, name string) error {
 	return renameChecked(from, old, to, name)
 }

@@ -69,6 +69,14 @@ func (s ranges) missing(x Range) []Range {
 	return out
 }
 
+// len is how many bytes the set has.
+func (s ranges) len() (n int64) {
+	for _, r := range s {
+		n += r.Len()
+	}
+	return n
+}
+
 // end is behind the last byte.
 func (s ranges) end() int64 {
 	if len(s) == 0 {

@@ -14,17 +14,22 @@ import (
 )
 
 // A sidecar says what an upload is, in one line of JSON, and then, one line each, what was done to it:
-// "+ FROM TO CHUNK" for a range that is on the disk, "< CHUNK" when that chunk and those after it were dropped.
-// Lines are appended in one write, after the bytes they speak of are synced; a line that a crash has cut has
-// no newline and is not believed.
+// "+ FROM TO CHUNK ." for a range that was written, "< CHUNK ." when that chunk and those after it were dropped.
+// Each begins with a newline, too, so that one which a crash or a full disk has cut spoils no other; without its
+// end it is not believed.
+//
+// Lines survive the server's death, and so do the bytes that they speak of. A crash of the machine may lose the
+// bytes and not the lines: so lines of another run of the machine are not believed either.
 type sidecar struct {
 	Root   string `json:"root"` // the folder of sidecars may serve several
 	ID     string `json:"id"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	Folder string `json:"folder"`
+	Below  string `json:"below,omitempty"`
 	Name   string `json:"name"`
 	Part   string `json:"part"`
+	Boot   string `json:"boot,omitempty"`
 }
 
 // sidecarSuffix keeps other files in the folder from being taken for sidecars.
@@ -42,15 +47,21 @@ func (u *Upload) writeSidecar() error {
 	if err := os.MkdirAll(u.staging.sidecars, 0o700); err != nil {
 		return err
 	}
-	head, err := json.Marshal(sidecar{u.staging.dir.root, u.id, u.path.rel, u.size, u.folder, u.name, u.part})
+	head, err := json.Marshal(sidecar{u.staging.dir.root, u.id, u.path.rel, u.size, u.folder, u.below, u.name, u.part, u.staging.boot})
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(u.sidecarPath(), append(head, '\n'), 0o600)
+	name := u.sidecarPath()
+	temp := strings.TrimSuffix(name, sidecarSuffix) + ".new" // read by nobody
+	if err := os.WriteFile(temp, append(head, '\n'), 0o600); err != nil {
+		_ = os.Remove(temp)
+		return err
+	}
+	return os.Rename(temp, name)
 }
 
 func (u *Upload) appendSidecar(r Range, chunk int) error {
-	return u.appendLine(fmt.Sprintf("+ %d %d %d\n", r.From, r.To, chunk))
+	return u.appendLine(fmt.Sprintf("+ %d %d %d .", r.From, r.To, chunk))
 }
 
 func (u *Upload) appendLine(line string) error {
@@ -59,7 +70,7 @@ func (u *Upload) appendLine(line string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteString(line)
+	_, err = f.WriteString("\n" + line + "\n")
 	return err
 }
 
@@ -115,29 +126,37 @@ func (s *Staging) readSidecar(name string) (*Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Upload{staging: s, id: h.ID, path: p, size: h.Size, folder: h.Folder, name: h.Name, part: h.Part,
+	u := &Upload{staging: s, id: h.ID, path: p, size: h.Size, place: place{h.Folder, h.Below, h.Name}, part: h.Part,
 		writers: map[*writer]struct{}{}, turn: make(chan struct{}, 1)}
-	if err := u.replay(r); err != nil {
-		return nil, err
-	}
-	u.modified = info.ModTime()
 	part, err := u.openPart()
 	if err != nil {
 		return nil, err
 	}
-	return u, part.Close()
+	defer part.Close()
+	if h.Boot != s.boot {
+		u.modified = time.Now()
+		return u, u.writeSidecar()
+	}
+	if err := u.replay(r); err != nil {
+		return nil, err
+	}
+	u.modified = info.ModTime()
+	return u, nil
 }
 
-// replay takes the lines of a sidecar up to the first that is not whole.
+// replay takes the lines of a sidecar that are whole.
 func (u *Upload) replay(r *bufio.Reader) error {
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return nil
 		}
+		if line = strings.TrimSuffix(line, "\n"); !strings.HasSuffix(line, " .") {
+			continue
+		}
 		var x Range
 		var chunk int
-		if _, err := fmt.Sscanf(line, "+ %d %d %d\n", &x.From, &x.To, &chunk); err == nil {
+		if _, err := fmt.Sscanf(line, "+ %d %d %d .", &x.From, &x.To, &chunk); err == nil {
 			if x.From < 0 || x.To < x.From || chunk < 0 || chunk > len(u.chunks)+1 {
 				return fmt.Errorf("sidecar line %q", line)
 			}
@@ -146,7 +165,7 @@ func (u *Upload) replay(r *bufio.Reader) error {
 			}
 			continue
 		}
-		if _, err := fmt.Sscanf(line, "< %d\n", &chunk); err != nil || chunk < 1 || chunk > len(u.chunks) {
+		if _, err := fmt.Sscanf(line, "< %d .", &chunk); err != nil || chunk < 1 || chunk > len(u.chunks) {
 			return fmt.Errorf("sidecar line %q", line)
 		}
 		u.dropped(chunk)
@@ -154,11 +173,12 @@ func (u *Upload) replay(r *bufio.Reader) error {
 }
 
 // dropLine is the record of drop.
-func dropLine(chunk int) string { return fmt.Sprintf("< %d\n", chunk) }
+func dropLine(chunk int) string { return fmt.Sprintf("< %d .", chunk) }
 
 // dropped forgets a chunk and those after it. Call it with mu held.
 func (u *Upload) dropped(chunk int) {
 	u.held = u.held.within(Range{0, u.chunks[chunk-1].From})
+	u.bytes.Store(u.held.len())
 	u.chunks = u.chunks[:chunk-1]
 	u.cursor = len(u.chunks)
 	u.modified = time.Now()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -28,12 +27,16 @@ type Staging struct {
 	sidecars string // absolute
 	ttl      time.Duration
 	max      int
+	maxSize  int64  // bytes of one upload
+	maxBytes int64  // that all uploads may hold
+	boot     string // which run of the machine this is; "" when it cannot be told
 	refused  prometheus.Counter
 
 	load sync.Once // of the sidecars that an earlier process left
 
 	mu      sync.Mutex
 	uploads map[string]*Upload // by id; guarded by mu
+	pending int64              // bytes that are being written; guarded by mu
 }
 
 func newStaging(d *Dir) *Staging {
@@ -41,9 +44,10 @@ func newStaging(d *Dir) *Staging {
 	if dir == "" {
 		dir = filepath.Join(d.root, reservedPrefix+"staging")
 	}
-	return &Staging{dir: d, sidecars: dir, ttl: d.cfg.StagingTTL, max: d.cfg.MaxUploads, refused: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "nbserv_staging_refusals_total", Help: "Uploads refused because too many were unfinished.",
-	}), uploads: map[string]*Upload{}}
+	return &Staging{dir: d, sidecars: dir, ttl: d.cfg.StagingTTL, max: d.cfg.MaxUploads,
+		maxSize: d.cfg.MaxUpload, maxBytes: d.cfg.MaxStaging, boot: bootID(), refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "nbserv_staging_refusals_total", Help: "Uploads and parts refused because too much was unfinished.",
+		}), uploads: map[string]*Upload{}}
 }
 
 // Instrument adds the number of unfinished uploads, and of those refused, to reg. Call it once.
@@ -51,20 +55,29 @@ func (s *Staging) Instrument(reg prometheus.Registerer) error {
 	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nbserv_staging_uploads", Help: "Uploads that are not complete.",
 	}, func() float64 { return float64(len(s.Uploads(Path{}))) })
-	if err := reg.Register(open); err != nil {
-		return err
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nbserv_staging_bytes", Help: "Bytes that unfinished uploads hold.",
+	}, func() float64 { return float64(s.Held()) })
+	for _, g := range []prometheus.Collector{open, held} {
+		if err := reg.Register(g); err != nil {
+			return err
+		}
 	}
 	return reg.Register(s.refused)
 }
 
 // Begin starts the upload id of a file of size bytes (or UnknownSize) at p, or finds it. An upload of that id
-// for another path or size is Conflict, too many uploads are Busy. The folder must exist.
+// for another path or size is Conflict, too many uploads are Busy, a size over Config.MaxUpload is TooLarge. The
+// folder must exist, unless Config.ForPrograms.
 func (s *Staging) Begin(id string, p Path, size int64) (*Upload, error) {
 	if err := s.dir.changeable("create", p); err != nil {
 		return nil, err
 	}
 	if size < UnknownSize {
 		return nil, fault.New(fault.Invalid, "%d is not a size", size)
+	}
+	if err := s.fits(size); err != nil {
+		return nil, err
 	}
 	s.loadSidecars()
 	if u := s.find(id); u != nil {
@@ -107,11 +120,11 @@ func (s *Staging) enter(u *Upload) (*Upload, error) {
 
 // create makes the files of an upload.
 func (s *Staging) create(id string, p Path, size int64) (*Upload, error) {
-	target, err := s.dir.tree.resolve(p.local())
+	at, err := s.dir.place(p)
 	if err != nil {
 		return nil, err
 	}
-	u := &Upload{staging: s, id: id, path: p, size: size, folder: path.Dir(target), name: path.Base(target),
+	u := &Upload{staging: s, id: id, path: p, size: size, place: at,
 		part: tempName(), modified: time.Now(), writers: map[*writer]struct{}{}, turn: make(chan struct{}, 1)}
 	t, err := u.openTarget()
 	if err != nil {
@@ -125,16 +138,72 @@ func (s *Staging) create(id string, p Path, size int64) (*Upload, error) {
 	if s.dir.exists(p) {
 		perm = 0o600 // what was secret stays so until the old mode is set
 	}
+	// First the sidecar: one without a part is found and dropped, a part without a sidecar would stay for ever.
+	if err := u.writeSidecar(); err != nil {
+		u.removeSidecar()
+		return nil, err
+	}
 	f, err := t.open(u.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
+		u.removeSidecar()
 		return nil, err
 	}
-	f.Close()
-	if err := u.writeSidecar(); err != nil {
-		_ = t.unlink(u.part)
-		return nil, err
+	return u, f.Close()
+}
+
+// fits says whether an upload may have n bytes.
+func (s *Staging) fits(n int64) error {
+	if n > s.maxSize {
+		return fault.New(fault.TooLarge, "the upload has %d bytes, at most %d are taken", n, s.maxSize)
 	}
-	return u, nil
+	return nil
+}
+
+// Held is how many bytes all unfinished uploads hold.
+func (s *Staging) Held() int64 {
+	s.loadSidecars()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held()
+}
+
+// held counts what is stored and what is being written. Call it with mu held.
+func (s *Staging) held() int64 {
+	n := s.pending
+	for _, u := range s.uploads {
+		n += u.bytes.Load()
+	}
+	return n
+}
+
+// reserve makes room for n further bytes until release; NoSpace when all uploads together would hold too many.
+func (s *Staging) reserve(n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held := s.held(); n > s.maxBytes-held {
+		s.refused.Inc()
+		return fault.New(fault.NoSpace, "unfinished uploads hold %d bytes, at most %d are kept: %d more do not fit", held, s.maxBytes, n)
+	}
+	s.pending += n
+	return nil
+}
+
+func (s *Staging) release(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending -= n
+}
+
+// dropLost ends the uploads at and below p whose parts were deleted together with their folder.
+func (s *Staging) dropLost(p Path) {
+	for _, u := range s.Uploads(p) {
+		f, err := u.openPart()
+		if err == nil {
+			f.Close()
+			continue
+		}
+		_ = u.Cancel() // ended meanwhile is as good
+	}
 }
 
 // Upload finds an upload by its id; an unknown one is NotFound.

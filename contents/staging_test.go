@@ -86,8 +86,9 @@ func TestUploadsAreListedCancelledAndBounded(t *testing.T) {
 	kindOf(t, fault.Busy, err)
 	got, err := reg.Gather()
 	require.NoError(t, err)
-	require.EqualValues(t, 1, got[0].Metric[0].Counter.GetValue())
-	require.EqualValues(t, 3, got[1].Metric[0].Gauge.GetValue())
+	require.EqualValues(t, 0, got[0].Metric[0].Gauge.GetValue())
+	require.EqualValues(t, 1, got[1].Metric[0].Counter.GetValue())
+	require.EqualValues(t, 3, got[2].Metric[0].Gauge.GetValue())
 	var ids []string
 	for _, u := range s.Uploads(Path{}) {
 		ids = append(ids, u.ID())

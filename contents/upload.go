@@ -2,14 +2,14 @@ package contents
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -24,12 +24,12 @@ type Upload struct {
 	staging *Staging
 	id      string
 	path    Path
-	size    int64  // bytes, or UnknownSize
-	folder  string // of the target, as the tree resolved it
-	name    string // of the target in folder
-	part    string // of the bytes in folder
+	size    int64 // bytes, or UnknownSize
+	place
+	part string // of the bytes in place.folder
 
-	turn chan struct{} // held by the request that handles a numbered chunk
+	turn  chan struct{} // held by the request that handles a numbered chunk
+	bytes atomic.Int64  // that are held
 
 	mu       sync.Mutex
 	held     ranges               // guarded by mu
@@ -70,6 +70,16 @@ func (u *Upload) Modified() time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.modified
+}
+
+// Held is how many bytes have come.
+func (u *Upload) Held() int64 { return u.bytes.Load() }
+
+// End is behind the last byte that has come.
+func (u *Upload) End() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.held.end()
 }
 
 // Missing is the ranges that have not come. Of an upload of unknown size it is the holes.
@@ -145,7 +155,8 @@ func (u *Upload) leave(w *writer) {
 	close(w.done)
 }
 
-// store writes a part and then, when all of it is on the disk, the record of it.
+// store writes a part and then the record of it. The bytes need not be on the disk by then: what a run of the
+// machine has recorded counts in that run only (see sidecar), and a commit syncs.
 func (u *Upload) store(ctx context.Context, p Part, chunk int) error {
 	f, err := u.openPart()
 	if err != nil {
@@ -155,11 +166,21 @@ func (u *Upload) store(ctx context.Context, p Part, chunk int) error {
 	u.mu.Lock()
 	known := u.held.within(p.Range)
 	u.mu.Unlock()
+	var fresh int64
+	for _, r := range known.missing(p.Range) {
+		fresh += r.Len()
+	}
+	if err := cmp.Or(u.staging.fits(p.To), u.staging.reserve(fresh)); err != nil {
+		return err
+	}
+	defer u.staging.release(fresh)
 	if err := copyPart(ctx, f, p, known); err != nil {
 		return err
 	}
-	if len(known.missing(p.Range)) > 0 {
-		if err := f.Sync(); err != nil {
+	if fresh > 0 {
+		if u.staging.boot != "" {
+			startWriteback(f, p.From, p.Len())
+		} else if err := f.Sync(); err != nil {
 			return err
 		}
 	}
@@ -223,6 +244,7 @@ func (u *Upload) record(r Range, chunk int) error {
 func (u *Upload) noted(r Range, chunk int) error {
 	held := u.held.add(r)
 	u.held, u.modified = held, time.Now()
+	u.bytes.Store(held.len())
 	if chunk > 0 {
 		u.chunks = append(u.chunks[:chunk-1], r)
 		u.cursor = chunk
@@ -285,10 +307,10 @@ func (u *Upload) asDraft() (*draft, error) {
 		u.reopen()
 		return nil, err
 	}
-	t := &draft{folder: dir, name: u.name, temp: u.part, path: u.path}
-	var st unix.Stat_t
-	if dir.lstat(u.name, &st) == nil {
-		t.old, err = &st, t.checkOld(&st)
+	t := &draft{folder: dir, into: dir, below: u.below, name: u.name, temp: u.part,
+		stamped: u.staging.dir.cfg.ForPrograms, path: u.path}
+	if u.below == "" {
+		err = t.look()
 	}
 	if err == nil {
 		t.file, err = dir.open(u.part, os.O_RDWR, 0)
