@@ -212,7 +212,7 @@ func (d *Dir) fault(err error, p Path) error {
 	var f *fault.Error
 	var errno syscall.Errno
 	switch {
-	case err == nil || errors.As(err, &f):
+	case err == nil, errors.As(err, &f), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, errOutside):
 		return fault.Wrap(fault.NotFound, err, "file or directory %q does not exist", p)

@@ -40,13 +40,14 @@ type API struct {
 	// immutable
 	store       Store
 	checkpoints Checkpoints
+	staging     *Staging
 	base        string
 	maxBody     int64
 }
 
-// NewAPI serves store and checkpoints with the limits and the base URL of cfg.
-func NewAPI(store Store, checkpoints Checkpoints, cfg Config) *API {
-	return &API{store: store, checkpoints: checkpoints, base: cfg.BaseURL, maxBody: cfg.MaxBody}
+// NewAPI serves store, checkpoints and the uploads in staging, with the limits and the base URL of cfg.
+func NewAPI(store Store, checkpoints Checkpoints, staging *Staging, cfg Config) *API {
+	return &API{store: store, checkpoints: checkpoints, staging: staging, base: cfg.BaseURL, maxBody: cfg.MaxBody}
 }
 
 // Register adds the routes, relative to the base URL, which r has taken off. r matches decoded paths and does
@@ -58,6 +59,7 @@ func (a *API) Register(r *mux.Router) {
 	handle(one, http.MethodDelete, a.deleteCheckpoint)
 	handle(list, http.MethodGet, a.listCheckpoints)
 	handle(list, http.MethodPost, a.createCheckpoint)
+	a.registerUploads(r)
 	for _, path := range []string{"/api/contents", `/api/contents/{path:(?s:.*)}`} {
 		handle(path, http.MethodGet, a.get)
 		handle(path, http.MethodPost, a.create)

@@ -47,7 +47,7 @@ func serve(t testing.TB, d *Dir) *client {
 	cfg := d.cfg
 	cfg.BaseURL = "/a%40b/"
 	r := mux.NewRouter().SkipClean(true)
-	NewAPI(d, d.Checkpoints(), cfg).Register(r)
+	NewAPI(d, d.Checkpoints(), d.Staging(), cfg).Register(r)
 	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
 	return &client{t: t, url: s.URL, http: s.Client(), root: d.root}

@@ -212,7 +212,7 @@ func TestTraversalOverHTTP_S8(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(base, "root2", "a.txt"), []byte("sibling"), 0o644))
 	d := newDir(t, func(c *Config) { c.RootDir = root })
 	r := mux.NewRouter().SkipClean(true)
-	NewAPI(d, d.Checkpoints(), d.cfg).Register(r)
+	NewAPI(d, d.Checkpoints(), d.Staging(), d.cfg).Register(r)
 	for _, route := range []string{"/api/contents/", "/files/", "/view/"} {
 		for _, p := range []string{
 			"../root2/a.txt", "%2e%2e/root2/a.txt", "..%2froot2%2fa.txt", "%2e%2e%2froot2/a.txt", "x/../../root2/a.txt", "%5c..%5c..%5croot2",

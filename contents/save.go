@@ -195,7 +195,8 @@ func (d *Dir) saveBytes(p Path, r io.Reader) (*Model, error) {
 		return nil, err
 	}
 	defer t.discard()
-	if _, err := io.Copy(t, r); err != nil {
+	// Not io.Copy: it would let the file read from a socket in pieces of 32 KiB.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{t}, r, make([]byte, streamBytes)); err != nil {
 		return nil, err
 	}
 	if err := t.commit(false); err != nil {

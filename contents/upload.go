@@ -2,7 +2,6 @@ package contents
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -170,7 +169,10 @@ func (u *Upload) store(ctx context.Context, p Part, chunk int) error {
 	for _, r := range known.missing(p.Range) {
 		fresh += r.Len()
 	}
-	if err := cmp.Or(u.staging.fits(p.To), u.staging.reserve(fresh)); err != nil {
+	if err := u.staging.fits(p.To); err != nil {
+		return err
+	}
+	if err := u.staging.reserve(fresh); err != nil {
 		return err
 	}
 	defer u.staging.release(fresh)
@@ -196,6 +198,9 @@ func copyPart(ctx context.Context, f *os.File, p Part, known ranges) error {
 		}
 		b := buf[:min(int64(len(buf)), p.To-at)]
 		if _, err := io.ReadFull(p.Body, b); err != nil {
+			if k := fault.KindOf(err); k != fault.Internal {
+				return err
+			}
 			return fault.Wrap(fault.Invalid, err, "bytes %s ended early", p.Range)
 		}
 		now := Range{at, at + int64(len(b))}

@@ -44,7 +44,7 @@ func (s *server) router() *mux.Router {
 	(&kernel.API{Host: s.kernels, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
-	contents.NewAPI(s.files, s.files.Checkpoints(), s.cfg.Contents).Register(r)
+	contents.NewAPI(s.files, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
 	s.sockets.Register(r)
 	r.Use(s.activity.note(s.started), s.metrics.observe)
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)

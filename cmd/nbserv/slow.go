@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
@@ -67,24 +68,58 @@ type pacedBody struct {
 	n       int64         // bytes so far
 	waited  time.Duration // for them
 	ended   bool
+
+	mu      sync.Mutex
+	aborted bool // guarded by mu
+}
+
+// Abort makes a read that waits fail at once, and all later ones; httpx.BodyAborter finds it.
+func (b *pacedBody) Abort() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.aborted = true
+	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (b *pacedBody) wasAborted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.aborted
+}
+
+// due gives the next read its time, unless the body was aborted.
+func (b *pacedBody) due(t time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.aborted {
+		_ = b.control.SetReadDeadline(t)
+	}
+	return !b.aborted
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
 	start := time.Now()
-	_ = b.control.SetReadDeadline(start.Add(b.limits.allowance(b.n) - b.waited))
+	if !b.due(start.Add(b.limits.allowance(b.n) - b.waited)) {
+		return 0, errAborted
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
 	b.waited += time.Since(start)
 	b.ended = err != nil
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && b.wasAborted():
+		return n, errAborted
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fault.Wrap(fault.Invalid, err, "the body came too slowly")
 	case err != nil:
 		// net/http now watches the connection for its end: a deadline would look like one.
-		_ = b.control.SetReadDeadline(time.Time{})
+		b.due(time.Time{})
 	}
 	return n, err
 }
+
+// errAborted is what reads of an aborted body give.
+var errAborted = errors.New("the body is not read further")
 
 // pacedWriter is an answer that must be taken. It is also what handlers look for in net/http's own writer.
 type pacedWriter struct {
