@@ -47,7 +47,11 @@ func New(cfg Config) (*Dir, error) {
 		d.tree = rooted{Root: root, dir: real}
 	}
 	for _, name := range cfg.Private {
-		if real, err := filepath.EvalSymlinks(name); err == nil { // one that does not exist hides nothing
+		real, err := filepath.EvalSymlinks(name)
+		if err != nil { // one that does not exist hides nothing
+			continue
+		}
+		if top, err := d.tree.real("."); cfg.FollowSymlinks || err == nil && isBelow(real, top) {
 			d.private = append(d.private, real)
 		}
 	}

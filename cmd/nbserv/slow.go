@@ -46,7 +46,10 @@ func cutSlow(l limits, next http.Handler) http.Handler {
 			r2.Body = pb
 			r = &r2
 		}
-		next.ServeHTTP(pw, r)
+		func() {
+			defer pb.end()
+			next.ServeHTTP(pw, r)
+		}()
 		if pw.hijacked {
 			return
 		}
@@ -71,14 +74,25 @@ type pacedBody struct {
 
 	mu      sync.Mutex
 	aborted bool // guarded by mu
+	over    bool // the handler has returned; guarded by mu
 }
 
 // Abort makes a read that waits fail at once, and all later ones; httpx.BodyAborter finds it.
 func (b *pacedBody) Abort() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.over { // the connection may serve another request by now
+		return
+	}
 	b.aborted = true
 	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+}
+
+// end says that the handler has returned.
+func (b *pacedBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
 }
 
 func (b *pacedBody) wasAborted() bool {

@@ -95,6 +95,7 @@ const (
 	viaNothing via = iota // nothing: a public route, or a server without authentication
 	viaToken
 	viaCookie
+	viaBasic // a browser may send it on its own, once a person has typed it
 )
 
 // session is what Wrap found out about one request. The handler's goroutine owns it.
@@ -149,6 +150,10 @@ func (a *Auth) Wrap(next http.Handler) http.Handler {
 
 // refuse answers a request that brought no right credentials.
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if a.dialectOf(r.URL.Path) != nil && fault.KindOf(err) == fault.Forbidden {
+		w.Header().Set("WWW-Authenticate", `Basic realm="nbserv: the token is the password", charset="UTF-8"`)
+		err = fault.Wrap(fault.Unauthenticated, err, "%s", fault.Message(err))
+	}
 	if fault.KindOf(err) == fault.Forbidden && isPage(r) {
 		httpx.NoteError(r.Context(), err)
 		w.Header().Set("Cache-Control", "no-store")
@@ -188,13 +193,18 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 	}
 	c := a.creds.Load()
 	token, inQuery := tokenOf(r)
+	dialect := a.dialectOf(r.URL.Path)
+	proof := viaToken
+	if _, password, ok := r.BasicAuth(); ok && dialect != nil && token == "" {
+		token, proof = password, viaBasic
+	}
 	if !c.hasToken {
 		token = ""
 	}
 	switch {
 	case s.known:
 		if c.tokenIs(token) { // a wrong one lets the cookie speak, as in Jupyter; whoever is in need not guess
-			s.via = viaToken
+			s.via = proof
 		}
 		return nil
 	case token == "":
@@ -203,8 +213,8 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 	if err := a.checkToken(w, s, c, token); err != nil {
 		return err
 	}
-	s.via, s.user, s.known = viaToken, anonymous(), true
-	if a.mayLogIn(r, s, inQuery) {
+	s.via, s.user, s.known = proof, anonymous(), true
+	if dialect == nil && a.mayLogIn(r, s, inQuery) {
 		a.logIn(w, r, s)
 	}
 	return nil

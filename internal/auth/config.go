@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,8 +41,30 @@ type Config struct {
 	CookieName string
 	// UpdatableFields of the identity that PATCH /api/me takes. Nil: all of them.
 	UpdatableFields []string
+	// Dialects are parts of the server whose clients are not Jupyter's.
+	Dialects []Dialect
 	// PublicMetrics serves /metrics without credentials.
 	PublicMetrics bool
+}
+
+// Dialect is a part of the server whose clients know no tokens: they send HTTP Basic with the token as the password,
+// whatever the user's name. There, missing and wrong credentials are 401 with a challenge, and errors are written the
+// dialect's way. Everything else is as elsewhere.
+type Dialect struct {
+	// Has tells whether a path, decoded and without the base URL, belongs to it.
+	Has func(path string) bool
+	// WriteError writes the answer to a request that is refused.
+	WriteError func(http.ResponseWriter, *http.Request, error)
+}
+
+// dialectOf is the dialect that a path belongs to, or nil.
+func (a *Auth) dialectOf(path string) *Dialect {
+	for i := range a.cfg.Dialects {
+		if d := &a.cfg.Dialects[i]; d.Has(path) {
+			return d
+		}
+	}
+	return nil
 }
 
 // identityFields are those of a User that can be updated, in Jupyter's order.

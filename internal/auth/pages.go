@@ -65,8 +65,13 @@ func (a *Auth) showLogin(w http.ResponseWriter, r *http.Request, status int, nex
 	return a.show(w, status, "login.html", p)
 }
 
-// WriteError writes err as a page to a person's browser, and as Jupyter's JSON to everybody else.
+// WriteError writes err the way of the path's dialect; elsewhere as a page to a person's browser, and as Jupyter's JSON
+// to everybody else.
 func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	if d := a.dialectOf(r.URL.Path); d != nil {
+		d.WriteError(w, r, err)
+		return
+	}
 	k := fault.KindOf(err)
 	if !isPage(r) || k == fault.Internal {
 		httpx.WriteError(w, r, err) // it knows how to log a defect

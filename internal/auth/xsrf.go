@@ -50,8 +50,8 @@ func (a *Auth) crossSite(r *http.Request, s *session, form string) error {
 	if a.cfg.DisableCheckXSRF || xsrfMatches(r, form) {
 		return nil
 	}
-	if s.via == viaNothing && from == "" && site == "" && !a.Enabled() {
-		return nil // no browser, but a script on a server that asks nobody for anything
+	if from == "" && site == "" && (s.via == viaBasic || s.via == viaNothing && !a.Enabled()) {
+		return nil // no browser, but a script: with Basic, or on a server that asks nobody for anything
 	}
 	return fault.New(fault.Forbidden, "the '_xsrf' argument is missing or not the cookie's: reload the page")
 }
