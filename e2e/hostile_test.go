@@ -35,8 +35,10 @@ func requireClear(t *testing.T, s *server, what string, a answer) {
 	var body struct {
 		Message string  `json:"message"`
 		Reason  *string `json:"reason"`
+		Error   struct{ Code, Message string } // the ImageStore's
 	}
 	require.NoError(t, json.Unmarshal(a.body, &body), "%s: %s", what, a.body)
+	body.Message += body.Error.Message
 	require.NotEmpty(t, body.Message, what)
 	for _, tell := range s.tells() {
 		require.NotContains(t, string(a.body), tell, what)

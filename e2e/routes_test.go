@@ -71,7 +71,7 @@ func TestStrangersAreRefused_S1(t *testing.T) {
 				a, err := s.ask(method, path+c.query, []byte(`{}`), c.header)
 				require.NoError(t, err)
 				toLogin := a.StatusCode == 302 && strings.HasPrefix(a.Header.Get("Location"), "/login?")
-				refused := toLogin || a.StatusCode == 403 || a.StatusCode == 429 ||
+				refused := toLogin || a.StatusCode == 403 || a.StatusCode == 401 || a.StatusCode == 429 ||
 					method == "OPTIONS" && a.StatusCode == 204 && len(a.body) == 0
 				require.True(t, refused, "%s %s by %s: %s: %s", method, path, name, a.Status, a.body)
 				require.NotContains(t, string(a.body), "secret words")

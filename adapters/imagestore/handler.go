@@ -75,7 +75,7 @@ func run(least apiVersion, do handler, w http.ResponseWriter, r *http.Request) e
 	stop := context.AfterFunc(ctx, httpx.BodyAborter(w, r))
 	defer stop()
 	err = do(ctx, w, r)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && r.Context().Err() == nil {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fault.Wrap(fault.Timeout, err, "the operation took more than the %v of its timeout", timeout)
 	}
 	return err

@@ -47,6 +47,8 @@ type Config struct {
 
 	Contents contents.Config
 
+	ImageStore ImageStoreConfig
+
 	// Logs
 	LogLevel  string
 	LogFormat string
@@ -128,9 +130,13 @@ func (c *Config) resolve() error {
 	}
 	c.Kernels.RootDir = c.RootDir
 	c.Contents.RootDir, c.Contents.BaseURL = c.RootDir, c.BaseURL
+	if c.ImageStore.Dir == "" {
+		c.ImageStore.Dir = c.RootDir
+	}
 	c.Contents.TrashDir = filepath.Join(c.env.dataHome(), "Trash")
 	c.Auth.BaseURL = c.BaseURL
 	c.Auth.PublicMetrics = !c.MetricsAuth
+	c.Auth.Dialects = []auth.Dialect{imageStoreDialect}
 	// Who listens to the network is meant to be reached by names that only the network knows.
 	c.Auth.AllowRemoteAccess = c.Auth.AllowRemoteAccess || !c.loopback()
 	c.trusted, err = parseNetworks(c.TrustedProxies)
@@ -206,5 +212,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate())
+	return cmp.Or(c.Contents.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.validateImageStore())
 }

@@ -158,6 +158,16 @@ var options = []option{
 	{"WebSockets", "ws-max-message-bytes", func(c *Config) any { return &c.WebSockets.MaxMessageBytes }, nil,
 		"largest message a client may send, in bytes", false},
 
+	{"Contents", "max-upload-size", func(c *Config) any { return &c.Contents.MaxUpload }, nil,
+		"largest file that is uploaded in parts or to the ImageStore, in bytes", false},
+	{"Contents", "max-staging-size", func(c *Config) any { return &c.Contents.MaxStaging }, nil,
+		"most bytes that unfinished uploads may hold together", false},
+
+	{"ImageStore", "imagestore-dir", func(c *Config) any { return &c.ImageStore.Dir }, nil,
+		"folder that is the ImageStore (default: the root folder)", false},
+	{"ImageStore", "imagestore-listen", func(c *Config) any { return &c.ImageStore.Listen }, nil,
+		"further address, host:port, that serves the ImageStore alone (its clients expect port 19080)", false},
+
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},
 }

@@ -24,6 +24,7 @@ type rooms struct {
 	auth     *auth.Auth
 	config   *configsection.Store
 	files    *contents.Dir
+	store    *contents.Dir // of the ImageStore
 	specs    *kernel.Specs
 	local    *kernel.Local
 	kernels  *kernel.Manager
@@ -46,7 +47,14 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if s.files, err = contents.New(c.Contents); err != nil {
 		return err
 	}
-	s.files.Staging().Instrument(reg)
+	if s.store, err = contents.New(c.storeConfig(s.state.path)); err != nil {
+		return err
+	}
+	for of, d := range map[string]*contents.Dir{"contents": s.files, "imagestore": s.store} {
+		if err := d.Staging().Instrument(prometheus.WrapRegistererWith(prometheus.Labels{"of": of}, reg)); err != nil {
+			return err
+		}
+	}
 	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
 		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
 	})
@@ -77,6 +85,7 @@ func (s *rooms) run(ctx context.Context) {
 	wg.Go(func() { s.kernels.Run(ctx) })
 	wg.Go(func() { s.local.Run(ctx) })
 	wg.Go(func() { _ = s.files.Run(ctx) }) // always nil
+	wg.Go(func() { _ = s.store.Run(ctx) }) // the same
 	wg.Wait()
 }
 
@@ -87,8 +96,10 @@ func (s *rooms) release(log *slog.Logger) {
 			log.Error("cannot close the database", "err", err)
 		}
 	}
-	if s.files != nil {
-		_ = s.files.Close() // nothing was written through it
+	for _, d := range []*contents.Dir{s.files, s.store} {
+		if d != nil {
+			_ = d.Close() // nothing was written through it
+		}
 	}
 	if s.state != nil {
 		_ = s.state.Close() // the process's end would do it, too

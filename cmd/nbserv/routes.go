@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/nbserv/nbserv/adapters/imagestore"
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/fault"
@@ -45,10 +46,11 @@ func (s *server) router() *mux.Router {
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
 	contents.NewAPI(s.files, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
+	s.imageStore().Register(r)
 	s.sockets.Register(r)
 	r.Use(s.activity.note(s.started), s.metrics.observe)
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)
-	r.MethodNotAllowedHandler = notAllowed(r)
+	r.MethodNotAllowedHandler = s.notAllowed(r)
 	return r
 }
 
@@ -56,8 +58,12 @@ func (s *server) router() *mux.Router {
 // nobody, so nobody is asked for credentials there.
 func (s *server) handler() http.Handler {
 	inside := s.auth.Wrap(s.router())
-	return cutSlow(s.cfg.limits, httpx.Chain(
-		underBase(s.cfg.BaseURL, httpx.SecurityHeaders(s.cfg.BaseURL)(inside), http.HandlerFunc(s.outside)),
+	return s.chain(underBase(s.cfg.BaseURL, httpx.SecurityHeaders(s.cfg.BaseURL)(inside), http.HandlerFunc(s.outside)))
+}
+
+// chain is what every address has around what it serves.
+func (s *server) chain(h http.Handler) http.Handler {
+	return cutSlow(s.cfg.limits, httpx.Chain(h,
 		httpx.AccessLog(httpx.LogConfig{Logger: s.log, TrustedProxies: s.cfg.trusted}),
 		httpx.Recover,
 	))
@@ -73,7 +79,7 @@ func static(contentType string, body []byte) http.Handler {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	if !trimSlashes(s.cfg.BaseURL, w, r) {
+	if imagestore.Has(r.URL.Path) || !trimSlashes(s.cfg.BaseURL, w, r) {
 		s.auth.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
 	}
 }
@@ -91,7 +97,7 @@ func (s *server) outside(w http.ResponseWriter, r *http.Request) {
 var methods = []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 
 // notAllowed answers 405 with the methods that the path does take, as HTTP requires (RFC 9110, 15.5.6).
-func notAllowed(r *mux.Router) http.Handler {
+func (s *server) notAllowed(r *mux.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		allow := slices.DeleteFunc(slices.Clone(methods), func(m string) bool {
 			try := new(http.Request)
@@ -101,6 +107,6 @@ func notAllowed(r *mux.Router) http.Handler {
 			return !r.Match(try, &match) || match.MatchErr != nil
 		})
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		httpx.WriteError(w, req, fault.New(fault.NotAllowed, "this address does not take %s", req.Method))
+		s.auth.WriteError(w, req, fault.New(fault.NotAllowed, "this address does not take %s", req.Method))
 	})
 }

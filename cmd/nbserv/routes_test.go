@@ -93,7 +93,7 @@ func TestRoutes_S1(t *testing.T) {
 		if r == (route{"POST", "/login"}) { // public, and refuses what its page's form did not send (S3)
 			require.Equal(t, http.StatusForbidden, w.Code)
 			require.Contains(t, w.Body.String(), "<form")
-		} else if w.Code == http.StatusForbidden {
+		} else if w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized {
 			access = "private"
 			for name, h := range map[string]http.Header{
 				"a wrong token":    {"Authorization": {"token wrong"}},
@@ -104,7 +104,7 @@ func TestRoutes_S1(t *testing.T) {
 			} {
 				w := r.ask(s, h)
 				toLogin := w.Code == http.StatusFound && strings.HasPrefix(w.Header().Get("Location"), "/login?")
-				require.True(t, toLogin || w.Code == http.StatusForbidden || w.Code == http.StatusTooManyRequests,
+				require.True(t, toLogin || w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized || w.Code == http.StatusTooManyRequests,
 					"%s %s lets %s in: %d", r.method, r.path, name, w.Code)
 			}
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +26,7 @@ type server struct {
 	activity activity
 	http     *http.Server
 	ln       net.Listener
+	further  []*endpoint
 
 	stopped chan struct{} // takes one word from /api/shutdown
 }
@@ -37,7 +37,15 @@ func newServer(cfg Config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.ln, err = listen(context.Background(), &cfg); err != nil {
+	ctx := context.Background()
+	s.ln, err = listen(ctx, &cfg)
+	for _, e := range s.further {
+		if err == nil {
+			err = e.listen(ctx)
+		}
+	}
+	if err != nil {
+		s.closeListeners()
 		s.rooms.release(log)
 		return nil, err
 	}
@@ -65,15 +73,36 @@ func assemble(cfg Config, log *slog.Logger) (*server, error) {
 		s.rooms.release(log)
 		return nil, err
 	}
-	s.http = &http.Server{
-		Handler:           s.handler(),
-		TLSConfig:         tlsConfig,
-		ReadHeaderTimeout: cfg.limits.readHeader,
-		IdleTimeout:       cfg.limits.idle,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          newHTTPLog(log),
+	s.http = s.newHTTP(s.handler(), tlsConfig)
+	if addr := cfg.ImageStore.Listen; addr != "" {
+		s.further = append(s.further, &endpoint{
+			name: "ImageStore", flag: "--imagestore-listen", addr: addr, http: s.newHTTP(s.imageStoreEndpoint(), tlsConfig),
+		})
 	}
 	return s, nil
+}
+
+func (s *server) newHTTP(h http.Handler, tlsConfig *tls.Config) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: s.cfg.limits.readHeader,
+		IdleTimeout:       s.cfg.limits.idle,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          newHTTPLog(s.log),
+	}
+}
+
+// closeListeners undoes a start that failed.
+func (s *server) closeListeners() {
+	if s.ln != nil {
+		_ = s.ln.Close()
+	}
+	for _, e := range s.further {
+		if e.ln != nil {
+			_ = e.ln.Close()
+		}
+	}
 }
 
 // announce tells people where the server is. The token stands here and in no log line.
@@ -86,6 +115,9 @@ func (s *server) announce(w io.Writer) {
 			fmt.Fprintf(w, " or %s\n", u)
 		}
 	}
+	for _, e := range s.further {
+		fmt.Fprintf(w, "%s at %s\n", e.name, e.url())
+	}
 	if !s.auth.Enabled() {
 		fmt.Fprintln(w, "There is no authentication: whoever reaches this address can run code as you.")
 	}
@@ -97,9 +129,12 @@ func (s *server) announce(w io.Writer) {
 func (s *server) Run(stop, kill context.Context) error {
 	var wg sync.WaitGroup
 	working, endWork := context.WithCancel(context.Background())
-	failed := make(chan error, 1)
+	failed := make(chan error, 1+len(s.further))
 	wg.Go(func() { s.rooms.run(working) })
-	wg.Go(func() { failed <- s.serve() })
+	wg.Go(func() { failed <- serveOn(s.http, s.ln) })
+	for _, e := range s.further {
+		wg.Go(func() { failed <- serveOn(e.http, e.ln) })
+	}
 	var err error
 	select {
 	case err = <-failed:
@@ -111,19 +146,6 @@ func (s *server) Run(stop, kill context.Context) error {
 	s.close(kill)
 	wg.Wait()
 	s.log.Info("stopped")
-	return err
-}
-
-func (s *server) serve() error {
-	var err error
-	if s.http.TLSConfig != nil {
-		err = s.http.ServeTLS(s.ln, "", "")
-	} else {
-		err = s.http.Serve(s.ln)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
 	return err
 }
 
@@ -158,9 +180,17 @@ func (s *server) drain(ctx context.Context, timeout time.Duration) {
 			s.log.Warn("websockets were cut off", "err", err)
 		}
 	})
-	if err := s.http.Shutdown(ctx); err != nil {
-		s.log.Warn("requests were cut off", "err", err)
-		_ = s.http.Close()
+	for _, e := range s.further {
+		wg.Go(func() { s.finish(ctx, e.http) })
 	}
+	s.finish(ctx, s.http)
 	wg.Wait()
+}
+
+// finish waits for the requests of one address.
+func (s *server) finish(ctx context.Context, h *http.Server) {
+	if err := h.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
+		_ = h.Close()
+	}
 }
