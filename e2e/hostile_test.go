@@ -33,8 +33,8 @@ func requireClear(t *testing.T, s *server, what string, a answer) {
 		return
 	}
 	var body struct {
-		Message string  `json:"message"`
-		Reason  *string `json:"reason"`
+		Message string                         `json:"message"`
+		Reason  *string                        `json:"reason"`
 		Error   struct{ Code, Message string } // the ImageStore's
 	}
 	require.NoError(t, json.Unmarshal(a.body, &body), "%s: %s", what, a.body)
