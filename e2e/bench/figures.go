@@ -11,12 +11,14 @@ type contestant string
 const (
 	nbserv contestant = "nbserv"
 	peer   contestant = "jupyter_server"
-	direct contestant = "direct"     // a client on the kernel's own sockets, with package kernel's transport
+	direct contestant = "direct"       // a client on the kernel's own sockets, with package kernel's transport
+	bare   contestant = "bare handler" // writes the same requests to a file
+	copied contestant = "cp"
 	zmq4   contestant = "plain zmq4" // the same with the ZeroMQ library as it is
 )
 
 // columns is the table's order.
-var columns = []contestant{nbserv, peer, direct, zmq4}
+var columns = []contestant{nbserv, peer, direct, zmq4, bare, copied}
 
 // figure is one line of the table.
 type figure struct {
@@ -69,6 +71,11 @@ var figures = []figure{
 	{"download", "files", "50 MB download through /api/contents", "MB/s", false, timesPeer(4)},
 	{"download-memory", "files", "peak memory above idle", "MiB", true, atMost(160)},
 
+	{"store-1", "imagestore", "1 GB to the ImageStore in chunks of 8 MiB, one at a time", "MB/s", false, atLeastOf("≥ 85 % of the bare handler", map[contestant]float64{bare: 0.85})},
+	{"store-1-memory", "imagestore", "peak memory above idle", "MiB", true, atMost(32)},
+	{"store-8", "imagestore", "1 GB to the ImageStore in chunks of 8 MiB, eight at a time", "MB/s", false, atLeastOf("≥ 85 % of the bare handler, 55 % of cp", map[contestant]float64{bare: 0.85, copied: 0.55})},
+	{"store-8-memory", "imagestore", "peak memory above idle", "MiB", true, atMost(32)},
+
 	{"session-memory", "memory", "memory for a session with its idle kernel", "KiB", true, bar{}},
 	{"websocket-memory", "memory", "memory for an idle WebSocket", "KiB", true, atMost(60)},
 	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},
@@ -113,6 +120,19 @@ func shareOfPeer(share float64) bar {
 		ours, ok := median(nbserv)
 		theirs, also := median(peer)
 		return ours <= share*theirs, ok && also
+	}}
+}
+
+// atLeastOf: nbserv does at least these shares of what other contestants do.
+func atLeastOf(text string, shares map[contestant]float64) bar {
+	return bar{text, func(_ figure, median func(contestant) (float64, bool)) (met, known bool) {
+		ours, known := median(nbserv)
+		met = true
+		for c, share := range shares {
+			theirs, ok := median(c)
+			met, known = met && ours >= share*theirs, known && ok
+		}
+		return met, known
 	}}
 }
 
