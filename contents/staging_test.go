@@ -152,9 +152,15 @@ func TestStagingIsAByteArray_P8(t *testing.T) {
 					holes[i] = true
 				}
 			}
+			var held int64
 			for i := range have {
 				require.NotEqual(t, have[i], holes[i], "byte %d", i)
+				if have[i] {
+					held++
+				}
 			}
+			require.Equal(t, held, u.Held())
+			require.Equal(t, held, d.Staging().Held(), "what failed has given its room back")
 		}
 		for _, r := range u.Missing() {
 			require.NoError(t, u.WriteAt(context.Background(), Part{r, bytes.NewReader(want[r.From:r.To]), nil}))

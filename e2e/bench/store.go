@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,43 +111,60 @@ func (b *bench) copyStore(id, root string, chunk []byte) error {
 	})
 }
 
-// putStore sends the chunks, so many at a time, and commits.
+// putStore sends the chunks, so many at a time on as many connections, and commits.
 func putStore(addr string, parallel int, chunk []byte) error {
 	session := uuid.NewString()
+	var next atomic.Int64
 	var group errgroup.Group
-	group.SetLimit(parallel)
-	conns := make(chan *http.Client, parallel)
 	for range parallel {
-		conns <- &http.Client{Transport: &http.Transport{WriteBufferSize: 256 << 10}, Timeout: httpTimeout}
-	}
-	for at := int64(0); at < storeBytes; at += storeChunk {
 		group.Go(func() error {
-			c := <-conns
-			defer func() { conns <- c }()
-			return askStore(c, "PUT", addr, "/store.bin/$/UploadChunk", session, chunk, fmt.Sprintf("bytes %d-%d/%d", at, at+storeChunk-1, storeBytes))
+			c, err := dialStore(addr)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			for at := next.Add(storeChunk) - storeChunk; at < storeBytes; at = next.Add(storeChunk) - storeChunk {
+				span := fmt.Sprintf("Content-Range: bytes %d-%d/%d\r\n", at, at+storeChunk-1, storeBytes)
+				if err := c.ask("PUT", "/store.bin/$/UploadChunk", session, span, chunk); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	c := <-conns
-	return askStore(c, "POST", addr, "/$/CommitUploadSession", session, nil, "")
+	c, err := dialStore(addr)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.ask("POST", "/$/CommitUploadSession", session, "", nil)
 }
 
-func askStore(c *http.Client, method, addr, path, session string, body []byte, span string) error {
-	req, err := http.NewRequest(method, "http://"+addr+"/ImageStore"+path+"?api-version=6.0&timeout=300&session-id="+session, bytes.NewReader(body))
+// storeConn is a kept connection to a store.
+type storeConn struct{ *httpConn }
+
+func dialStore(addr string) (storeConn, error) {
+	h, err := (&server{addr: addr}).dialHTTP()
+	return storeConn{h}, err
+}
+
+func (c storeConn) ask(method, path, session, header string, body []byte) error {
+	if err := c.SetDeadline(time.Now().Add(httpTimeout)); err != nil {
+		return err
+	}
+	head := fmt.Sprintf("%s /ImageStore%s?api-version=6.0&timeout=300&session-id=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: token %s\r\n%sContent-Length: %d\r\n\r\n",
+		method, path, session, c.addr, token, header, len(body))
+	pieces := net.Buffers{[]byte(head), body}
+	if _, err := pieces.WriteTo(c.Conn); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "token "+token)
-	if span != "" {
-		req.Header.Set("Content-Range", span)
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, text)
