@@ -144,7 +144,7 @@ func (c *treeCopier) file(ctx context.Context, src *folder, p Path, st *unix.Sta
 		return err
 	}
 	defer in.Close()
-	out, err := dst.open(p.Name(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, st.Mode&0o777)
+	out, err := dst.open(p.Name(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, uint32(st.Mode)&0o777)
 	if err != nil {
 		return err
 	}

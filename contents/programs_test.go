@@ -167,6 +167,7 @@ func TestCopyTree(t *testing.T) {
 	kindOf(t, fault.Invalid, copyTree("app/code", "app", TreeCopy{}))
 	kindOf(t, fault.NotFound, copyTree("nothing", "x", TreeCopy{}))
 	kindOf(t, fault.NotFound, copyTree("app/link", "x", TreeCopy{}))
+	require.Equal(t, before, c.tree())
 	c.write("big/x", strings.Repeat("x", 2000))
 	before = c.tree()
 	kindOf(t, fault.TooLarge, copyTree("big", "x", TreeCopy{}))
