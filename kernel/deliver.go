@@ -103,6 +103,9 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 		}
 		r.done = true
 		k.finished(r)
+		if !r.replied && r.kind == executeRequest {
+			time.AfterFunc(replyGrace, func() { k.missReply(r) })
+		}
 	}
 	k.mu.Unlock()
 	k.write(lost)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/json"
+	"time"
 )
 
 // overtake ends the executions that were sent before r, and that the kernel left without an idle status, now
@@ -58,4 +59,25 @@ func (r *request) subshell() string {
 	}
 	_ = json.Unmarshal(r.header, &h) // it was parsed before; null and a wrong type are the main shell
 	return h.SubshellID
+}
+
+// replyGrace is how long after its idle status an execution's reply may come. The two travel over different
+// sockets, milliseconds apart; ipykernel sends no reply at all where an interrupt hits it between the beginning of
+// an execution and its code.
+const replyGrace = 3 * time.Second
+
+// interruptedEarly says why no reply came.
+const interruptedEarly = "the kernel ended this without a reply: it was interrupted before the code began, or lost it"
+
+// missReply ends r, which is done but for its reply, unless that came meanwhile.
+func (k *Kernel) missReply(r *request) {
+	k.mu.Lock()
+	if k.open.byID[r.id] != r || r.replied {
+		k.mu.Unlock()
+		return
+	}
+	k.open.remove(r)
+	end := []ending{{r.to, []*Message{r.lostReply(k.voice, interruptedEarly)}}}
+	k.mu.Unlock()
+	k.write(end)
 }

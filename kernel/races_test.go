@@ -242,3 +242,15 @@ func replyParents(list []kernel.Entry) (ids []string) {
 	}
 	return ids
 }
+
+// ipykernel goes idle without a reply where an interrupt hits it before the code has begun.
+func TestExecutionWithoutAReplyEnds_P6(t *testing.T) {
+	f := newFixture(t, kernel.Config{}, kerneltest.Options{})
+	c := f.attach(f.start())
+	m := c.run("noreply")
+	all := c.until(ended(m))
+	require.Contains(t, content(t, all, "execute_reply")["evalue"], "without a reply")
+	late := c.run("late-reply 20ms")
+	all = c.until(ended(late))
+	require.Equal(t, "ok", content(t, all, "execute_reply")["status"], "a late one is not forestalled")
+}
