@@ -29,8 +29,7 @@ func (b *bench) measureFanout(ctx context.Context) error {
 		if audience[s], err = s.openSockets(crowd, busyBuffer); err != nil {
 			return err
 		}
-		// The first one's output reaches everybody, however late each has subscribed.
-		if err := together(audience[s], newExecution(hello["synth"], "", 0)); err != nil {
+		if err := gather(audience[s]); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -84,6 +83,17 @@ func closeSockets(all []*socket) {
 	for _, w := range all {
 		w.close()
 	}
+}
+
+// gather waits until the kernel's output reaches every client. The peer takes an upgrade before it has connected to
+// the kernel, and a client's first request after.
+func gather(all []*socket) error {
+	for i, w := range all {
+		if err := w.run(newExecution(hello["synth"], "", 0)); err != nil {
+			return fmt.Errorf("client %d: %w", i, err)
+		}
+	}
+	return together(all, newExecution(hello["synth"], "", 0)) // which reads what each got of the others
 }
 
 // together lets the first of all make a request and waits until all have seen its end. A reply goes to the one

@@ -111,7 +111,7 @@ func (b *bench) measureDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.listLarge(ctx, ours, b.rounds); err != nil {
+	if err := b.listLarge(ctx, ours, 2*b.rounds); err != nil {
 		return err
 	}
 	return b.listLarge(ctx, theirs, 1)
