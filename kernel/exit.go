@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,12 +21,15 @@ func (e Exit) String() string {
 	return fmt.Sprintf("exit code %d", e.Code)
 }
 
+// escapes are the sequences that colour a terminal's text.
+var escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+
 // maxLastLine bounds what of a kernel's own words is shown as the reason of its death.
 const maxLastLine = 300
 
 // lastLine is the last line the process wrote, which usually names its trouble; "" when it wrote nothing.
 func (e Exit) lastLine() string {
-	text := strings.TrimSpace(e.Stderr)
+	text := strings.TrimSpace(escapes.ReplaceAllString(e.Stderr, ""))
 	text = strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
 	if len(text) > maxLastLine {
 		text = text[:maxLastLine] + "…"

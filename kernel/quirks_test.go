@@ -98,7 +98,7 @@ func TestKernelThatDiesInTheHandshakeSaysWhy_P12(t *testing.T) {
 	})
 	id := f.start()
 	require.Len(t, f.prov.Kernels(), 1)
-	f.prov.Kernels()[0].Die(kernel.Exit{Code: 3, Stderr: "first\nno such module"})
+	f.prov.Kernels()[0].Die(kernel.Exit{Code: 3, Stderr: "first\n\x1b[31mno such\x1b[0m module"})
 	dead := f.waitState(id, "dead")
 	require.Equal(t, "the kernel died: exit code 3: no such module", dead.Reason)
 }
