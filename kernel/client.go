@@ -15,6 +15,7 @@ type client struct {
 	k         *Kernel
 	session   string // made up for an anonymous client: what is for it is for nobody else
 	anonymous bool
+	observer  bool
 	cur       *cursor
 	stop      chan struct{} // closed when the client may no longer read
 
@@ -38,6 +39,11 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	case k.stillborn:
 		return nil, fault.New(fault.Gone, "the kernel did not start: %s", k.reason)
 	}
+	if o.Observe {
+		c := &client{k: k, observer: true, stop: make(chan struct{}), cur: k.journal.observe(o.Since)}
+		k.observers[c] = struct{}{}
+		return c, nil
+	}
 	c := &client{k: k, session: o.ClientSession, stop: make(chan struct{})}
 	if c.session == "" {
 		c.session, c.anonymous = uuid.NewString(), true
@@ -54,6 +60,7 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	}
 	k.clients[c] = struct{}{}
 	k.bySession[c.session] = c
+	k.journal.Note(Attached, c.session, nil)
 	return c, nil
 }
 
@@ -74,11 +81,17 @@ func (k *Kernel) takePlace(session string) *cursor {
 
 // drop stops a client's reading and takes it off the kernel's lists; false if that was done before. mu is held.
 func (k *Kernel) drop(c *client, why error) bool {
-	if _, ok := k.clients[c]; !ok {
+	_, here := k.clients[c]
+	_, watching := k.observers[c]
+	switch {
+	case here:
+		delete(k.clients, c)
+		delete(k.bySession, c.session)
+	case watching:
+		delete(k.observers, c)
+	default:
 		return false
 	}
-	delete(k.clients, c)
-	delete(k.bySession, c.session)
 	c.why = why
 	close(c.stop)
 	return true
@@ -89,6 +102,9 @@ func (c *client) Send(m *Message) error {
 	case <-c.stop:
 		return c.why
 	default:
+	}
+	if c.observer {
+		return fault.New(fault.Invalid, "observers cannot send")
 	}
 	return c.k.send(c.session, m)
 }
@@ -116,11 +132,16 @@ func (c *client) Detach() {
 	if !k.drop(c, fault.New(fault.Gone, "the client has detached")) {
 		return
 	}
-	if c.anonymous || k.ended {
+	if c.observer {
 		k.journal.close(c.cur)
 		return
 	}
-	k.remember(c)
+	if c.anonymous || k.ended {
+		k.journal.close(c.cur)
+	} else {
+		k.remember(c)
+	}
+	k.journal.Note(Detached, c.session, nil)
 }
 
 // leave ends the client for good: nobody will come back for its session.
@@ -130,6 +151,7 @@ func (c *client) leave() {
 	defer k.mu.Unlock()
 	if k.drop(c, fault.New(fault.Gone, "the client has left")) {
 		k.journal.close(c.cur)
+		k.journal.Note(Detached, c.session, nil)
 	}
 }
 

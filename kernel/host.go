@@ -46,6 +46,10 @@ type AttachOptions struct {
 	// Since asks to read on from there. nil reads on from where this ClientSession last stopped, or from
 	// now when the kernel does not know it.
 	Since *Position
+	// Observe makes a client that sees every entry of every kind, whoever it is for. It is not among the
+	// kernel's Connections, keeps no kernel from being culled, takes nobody's place, is not remembered when it
+	// detaches, and its Send is Invalid. ClientSession means nothing then.
+	Observe bool
 }
 
 // Client is one frontend of a kernel: a place in its journal and a way to send.

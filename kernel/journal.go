@@ -33,7 +33,13 @@ const (
 	entryOverhead = 400
 )
 
-// Journal is all that one kernel said, in one order, each entry for one client session or for all. It is
+// sees tells whether r is for c's reader.
+func (c *cursor) sees(r *record) bool {
+	return c.all || r.kind == Said && (r.to == "" || r.to == c.to)
+}
+
+// Journal is all that one kernel said, in one order, each entry for one client session or for all; and between
+// it, for observers, what it was asked and who came and went. It is
 // bounded: a reader that falls behind what is kept is told once how much it missed. Outputs are given up
 // before replies and statuses, so that every reader still learns how its requests ended.
 //
@@ -61,14 +67,21 @@ type Journal struct {
 // record is an Entry with what the journal has to know about it.
 type record struct {
 	seq  uint64
+	kind EntryKind
 	to   string
-	msg  *Message
+	msg  *Message // nil where the kind has none
 	size int64
+}
+
+// entry is r as a reader gets it.
+func (r *record) entry() Entry {
+	return Entry{Seq: r.seq, Kind: r.kind, To: r.to, Message: r.msg}
 }
 
 // cursor is one reader's place. Its fields are guarded by the journal's mu.
 type cursor struct {
 	to   string
+	all  bool   // an observer's: it sees every entry
 	at   uint64 // everything up to here was returned
 	done uint64 // everything up to here was delivered: what was returned before the last call to next
 	told uint64 // the reader knows that entries up to here may be missing
@@ -94,17 +107,27 @@ func NewJournal(l JournalLimits) *Journal {
 	return &Journal{epoch: binary.BigEndian.Uint64(b[:]) | 1, limits: l, next: 1, cursors: make(map[*cursor]struct{})}
 }
 
-// Append writes m down for the client session to, or for all when to is "". After End it does nothing.
-func (j *Journal) Append(to string, m *Message) {
+// Append writes down what was said to the client session to, or to all when to is "". After End it does nothing.
+func (j *Journal) Append(to string, m *Message) { j.write(Said, to, m) }
+
+// Note writes down what only observers get. m is nil but for Asked. After End it does nothing.
+func (j *Journal) Note(kind EntryKind, to string, m *Message) { j.write(kind, to, m) }
+
+func (j *Journal) write(kind EntryKind, to string, m *Message) {
+	r := record{kind: kind, to: to, msg: m, size: entryOverhead}
+	if m != nil {
+		r.size += int64(m.Size())
+	}
 	j.mu.Lock()
 	if j.ended != nil {
 		j.mu.Unlock()
 		return
 	}
-	j.push(record{seq: j.next, to: to, msg: m, size: int64(m.Size()) + entryOverhead})
+	r.seq = j.next
+	j.push(r)
 	j.next++
 	j.trim()
-	wake := j.takeWaiting(to)
+	wake := j.takeWaiting(&r)
 	j.mu.Unlock()
 	for _, c := range wake {
 		c.signal()
@@ -112,12 +135,12 @@ func (j *Journal) Append(to string, m *Message) {
 	j.giveBack(wake)
 }
 
-// takeWaiting takes the readers that an entry for to concerns off the waiting list.
-func (j *Journal) takeWaiting(to string) []*cursor {
+// takeWaiting takes the readers that r is for off the waiting list.
+func (j *Journal) takeWaiting(r *record) []*cursor {
 	if len(j.wait) == 0 {
 		return nil
 	}
-	if to == "" {
+	if r.kind == Said && r.to == "" {
 		wake := j.wait
 		j.wait, j.spare = j.spare, nil
 		return wake
@@ -125,7 +148,7 @@ func (j *Journal) takeWaiting(to string) []*cursor {
 	var wake []*cursor
 	rest := j.wait[:0]
 	for _, c := range j.wait {
-		if c.to == to {
+		if c.sees(r) {
 			wake = append(wake, c)
 		} else {
 			rest = append(rest, c)
@@ -179,9 +202,18 @@ func (j *Journal) Position() Position {
 
 // open makes a reader for a client session at p; nil is the place after the newest entry.
 func (j *Journal) open(to string, p *Position) *cursor {
+	return j.join(&cursor{to: to}, p)
+}
+
+// observe makes a reader of all entries at p, as open does.
+func (j *Journal) observe(p *Position) *cursor {
+	return j.join(&cursor{all: true}, p)
+}
+
+func (j *Journal) join(c *cursor, p *Position) *cursor {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c := &cursor{to: to, at: j.next - 1, wake: make(chan struct{}, 1)}
+	c.at, c.wake = j.next-1, make(chan struct{}, 1)
 	switch {
 	case p == nil:
 	case p.Epoch != j.epoch && *p != (Position{}):
@@ -287,8 +319,8 @@ func (j *Journal) fill(c *cursor, buf []Entry) int {
 	for i := int(c.at + 1 - first); i < j.n && n < len(buf); i++ {
 		r := j.at(i)
 		c.at = r.seq
-		if r.to == "" || r.to == c.to {
-			buf[n] = Entry{Seq: r.seq, Message: r.msg}
+		if c.sees(r) {
+			buf[n] = r.entry()
 			n++
 		}
 	}
@@ -323,7 +355,8 @@ func (j *Journal) gapFor(c *cursor, first uint64) *Gap {
 // fillKept gives the replies and statuses that are still kept of what lies before the ring.
 func (j *Journal) fillKept(c *cursor, buf []Entry) int {
 	n := 0
-	for _, r := range j.kept {
+	for i := range j.kept {
+		r := &j.kept[i]
 		if r.seq <= c.at {
 			continue
 		}
@@ -332,8 +365,8 @@ func (j *Journal) fillKept(c *cursor, buf []Entry) int {
 		}
 		c.at = r.seq
 		c.owed--
-		if r.to == "" || r.to == c.to {
-			buf[n] = Entry{Seq: r.seq, Message: r.msg}
+		if c.sees(r) {
+			buf[n] = r.entry()
 			n++
 		}
 	}

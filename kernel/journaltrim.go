@@ -53,7 +53,7 @@ func (j *Journal) evict() {
 	j.head = (j.head + 1) & (len(j.ring) - 1)
 	j.n--
 	j.bytes -= r.size
-	if r.seq <= j.floor || !essential(r.msg) {
+	if r.seq <= j.floor || !essential(&r) {
 		return
 	}
 	j.kept = append(j.kept, r)
@@ -63,9 +63,10 @@ func (j *Journal) evict() {
 	}
 }
 
-// essential tells messages by which a client learns that its request has ended, or that it is asked.
-func essential(m *Message) bool {
-	return m.Channel != IOPub || m.Header.MsgType == "status"
+// essential tells entries by which a client learns that its request has ended, or that it is asked, and those
+// that are for observers alone: few, and no client misses them.
+func essential(r *record) bool {
+	return r.kind != Said || r.msg.Channel != IOPub || r.msg.Header.MsgType == "status"
 }
 
 // Bytes is what the journal holds in memory now.

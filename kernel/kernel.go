@@ -46,6 +46,7 @@ type Kernel struct {
 	reason    string
 	active    time.Time // last activity; its monotonic part measures idleness
 	clients   map[*client]struct{}
+	observers map[*client]struct{}
 	bySession map[string]*client
 	away      map[string]*away
 	open      openRequests
@@ -71,7 +72,7 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		op:      make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		state:   stateStarting, active: time.Now(),
-		clients: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
+		clients: make(map[*client]struct{}), observers: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
 	k.voice = k.own
@@ -123,18 +124,20 @@ func (k *Kernel) send(from string, m *Message) error {
 		return fault.New(fault.Invalid, "clients cannot send on the %s channel", m.Channel)
 	}
 	k.mu.Lock()
-	switch {
-	case k.ended:
+	if k.ended {
 		k.mu.Unlock()
 		return fault.New(fault.Gone, "the kernel has ended")
-	case k.state == stateDead:
-		k.open.add(m, from)
+	}
+	tracked := k.open.add(m, from)
+	if tracked && m.Header.MsgType == executeRequest {
+		k.journal.Note(Asked, from, m)
+	}
+	if k.state == stateDead {
 		end := k.endOpen("the kernel is dead: " + k.reason)
 		k.mu.Unlock()
 		k.write(end)
 		return nil
 	}
-	tracked := k.open.add(m, from)
 	conn := k.readyConn()
 	if conn == nil {
 		err := k.hold(m)
@@ -155,15 +158,16 @@ func (k *Kernel) send(from string, m *Message) error {
 		}
 		return k.hold(m)
 	}
-	k.forget(m)
+	k.refuse(m, err)
 	return err
 }
 
 // hold keeps m until a connection is ready. mu is held.
 func (k *Kernel) hold(m *Message) error {
 	if len(k.pending) >= maxPending || k.pendingB+m.Size() > maxPendingBytes {
-		k.forget(m)
-		return fault.New(fault.Busy, "the kernel is not ready, and too many messages wait for it")
+		err := fault.New(fault.Busy, "the kernel is not ready, and too many messages wait for it")
+		k.refuse(m, err)
+		return err
 	}
 	k.pending = append(k.pending, m)
 	k.pendingB += m.Size()
@@ -178,9 +182,15 @@ func (k *Kernel) unsent(m *Message) {
 	}
 }
 
-func (k *Kernel) forget(m *Message) {
-	if r := k.open.byID[m.Header.MsgID]; r != nil {
-		k.open.remove(r)
+// refuse ends the request m, which is not sent: the journal says that it was asked. mu is held.
+func (k *Kernel) refuse(m *Message, why error) {
+	r := k.open.byID[m.Header.MsgID]
+	if r == nil {
+		return
+	}
+	k.open.remove(r)
+	if r.kind == executeRequest {
+		k.write([]ending{{r.to, r.endings(k.voice, "NotSent", fault.Message(why))}})
 	}
 }
 

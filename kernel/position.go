@@ -30,11 +30,24 @@ func ParsePosition(s string) (Position, error) {
 	return Position{Epoch: e, Seq: q}, nil
 }
 
-// Entry is one record of a kernel's journal as a reader gets it: a message or a gap notice, never both.
+// EntryKind tells what an entry of a journal writes down.
+type EntryKind uint8
+
+// The kinds of entries. Clients get what was said to them; observers get all kinds.
+const (
+	Said     EntryKind = iota // the kernel, or the server in its place, said Message: for To, or for all when To is ""
+	Asked                     // the client session To sent Message, an execute_request; what it causes comes after it
+	Attached                  // a client of the client session To came; no Message
+	Detached                  // the client of the client session To went, and no other took its place; no Message
+)
+
+// Entry is one record of a kernel's journal as a reader gets it, or in its place a gap notice.
 type Entry struct {
-	Seq     uint64   // this entry's number, or for a gap the last number that is missing
-	Message *Message // nil for a gap notice
-	Gap     *Gap     // nil for a message
+	Seq     uint64    // this entry's number, or for a gap the last number that is missing
+	Kind    EntryKind // Said for a gap notice
+	To      string    // the client session that it is for or about; "" is all
+	Message *Message  // nil for a gap notice, Attached and Detached
+	Gap     *Gap      // nil but for a gap notice
 }
 
 // Gap says that messages a reader had not seen yet are no longer kept.
