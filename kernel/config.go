@@ -33,6 +33,9 @@ type Config struct {
 	// MaxKernels bounds the kernels of one server; beyond it Start is Busy. 0 is no bound.
 	MaxKernels int
 
+	// Limits are of each kernel for which neither its start nor its kernelspec says otherwise.
+	Limits Limits
+
 	// CullIdleTimeout is the idle time, counted from the end of work, after which a kernel is shut down. 0 is never.
 	CullIdleTimeout time.Duration
 	// CullInterval is how often that is looked at. Default 300 s, as Jupyter's.
@@ -65,6 +68,18 @@ func (c Config) Validate() error {
 	}
 	if c.MaxKernels < 0 {
 		return fault.New(fault.Invalid, "--max-kernels must not be negative")
+	}
+	for _, l := range []struct {
+		flag string
+		only Limits
+	}{
+		{"kernel-memory-limit", Limits{MemoryBytes: c.Limits.MemoryBytes}},
+		{"kernel-cpu-limit", Limits{CPUs: c.Limits.CPUs}},
+		{"kernel-max-processes", Limits{Processes: c.Limits.Processes}},
+	} {
+		if err := l.only.Validate(); err != nil {
+			return fault.New(fault.Invalid, "--%s: %s", l.flag, fault.Message(err))
+		}
 	}
 	return nil
 }

@@ -35,6 +35,8 @@ type StartOptions struct {
 	Spec string            // the kernelspec's name; "" is the default one
 	Cwd  string            // absolute working folder on the server's machine; "" is the root folder
 	Env  map[string]string // from the client: data, never templates; loader variables are refused
+	// Limits of the kernel; what they leave open its kernelspec decides, then Config.Limits.
+	Limits Limits
 }
 
 // AttachOptions say who attaches and from where it reads on.

@@ -50,12 +50,16 @@ func (k *Kernel) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limits, err := k.limits(spec)
+	if err != nil {
+		return errors.Join(err, files.Close())
+	}
 	cwd := k.start.Cwd
 	if cwd == "" {
 		cwd = k.cfg.RootDir
 	}
 	proc, err := k.prov.Launch(ctx, Launch{
-		KernelID: k.id, Spec: spec, ConnectionFile: files.File, Release: files.Release, Cwd: cwd, Env: k.start.Env,
+		KernelID: k.id, Spec: spec, ConnectionFile: files.File, Release: files.Release, Cwd: cwd, Env: k.start.Env, Limits: limits,
 	})
 	if err != nil {
 		return errors.Join(err, files.Close())

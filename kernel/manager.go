@@ -49,6 +49,9 @@ func (m *Manager) Start(ctx context.Context, o StartOptions) (Status, error) {
 	if !idPattern.MatchString(o.ID) {
 		return Status{}, fault.New(fault.Invalid, "a kernel's id is 1 to 64 letters, digits, - and _")
 	}
+	if err := o.Limits.Validate(); err != nil {
+		return Status{}, err
+	}
 	k, err := m.add(o)
 	if err != nil {
 		return Status{}, err

@@ -21,6 +21,7 @@ type Launch struct {
 	Release        func()            // gives up what is held for the kernel, its ports, right before it starts; may be nil
 	Cwd            string            // absolute; "" is the server's own
 	Env            map[string]string // the client's additions: see CheckEnv
+	Limits         Limits            // of the process tree
 }
 
 // Process is one incarnation of a kernel: a process tree. Safe for concurrent use.

@@ -92,7 +92,8 @@ func parseSpec(name, dir string, raw []byte) (Spec, error) {
 	return s, s.checkMetadata()
 }
 
-// checkMetadata refuses metadata that is no object or asks for a provisioner other than the local one.
+// checkMetadata refuses metadata that is no object, asks for a provisioner other than the local one, or limits
+// kernels in a way that is not understood: a kernel that seems limited and is not would be worse.
 func (s Spec) checkMetadata() error {
 	var m struct {
 		Provisioner struct {
@@ -105,7 +106,8 @@ func (s Spec) checkMetadata() error {
 	if n := m.Provisioner.Name; n != "" && n != localProvisioner {
 		return fmt.Errorf("its kernels need the provisioner %q, which is not here", n)
 	}
-	return nil
+	_, err := s.Limits()
+	return err
 }
 
 // Transport is how to talk to kernels of s: what its metadata says, {"nbserv": {"transport": "ipc" or "tcp"}},

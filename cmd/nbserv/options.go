@@ -16,7 +16,7 @@ import (
 type option struct {
 	group string
 	name  string            // of the flag, and of the key in a configuration file
-	bind  func(*Config) any // *string, *bool, *int, *int64, *time.Duration or *[]string
+	bind  func(*Config) any // *string, *bool, *int, *int64 (bytes), *float64, *time.Duration or *[]string
 	// traits are the settings of jupyter_server_config.json that mean the same; a later one wins.
 	traits []string
 	usage  string
@@ -113,6 +113,12 @@ var options = []option{
 		"how long a kernel may take to end before it is killed", false},
 	{"Kernels", "max-kernels", func(c *Config) any { return &c.Kernels.MaxKernels }, nil,
 		"most kernels at a time; 0: no limit", false},
+	{"Kernels", "kernel-memory-limit", func(c *Config) any { return &c.Kernels.Limits.MemoryBytes }, nil,
+		"most memory of one kernel with all its processes, such as 2G; 0: no limit", false},
+	{"Kernels", "kernel-cpu-limit", func(c *Config) any { return &c.Kernels.Limits.CPUs }, nil,
+		"most processors that one kernel may keep busy, such as 1.5; 0: no limit", false},
+	{"Kernels", "kernel-max-processes", func(c *Config) any { return &c.Kernels.Limits.Processes }, nil,
+		"most processes and threads of one kernel; 0: no limit", false},
 	{"Kernels", "detached-ttl", func(c *Config) any { return &c.Kernels.DetachedTTL }, nil,
 		"how long the place of a client that has gone is kept", false},
 	{"Kernels", "cull-idle-timeout", func(c *Config) any { return &c.Kernels.CullIdleTimeout }, traitsOf("cull_idle_timeout", kernelClasses[2:]...),
@@ -184,42 +190,15 @@ func addFlags(f *pflag.FlagSet, c *Config) {
 		case *int:
 			f.IntVar(p, o.name, *p, o.usage)
 		case *int64:
-			f.Int64Var(p, o.name, *p, o.usage)
+			f.Var((*bytesValue)(p), o.name, o.usage)
+		case *float64:
+			f.Float64Var(p, o.name, *p, o.usage)
 		case *[]string:
 			f.StringSliceVar(p, o.name, *p, o.usage)
 		case *time.Duration:
 			f.Var((*durationValue)(p), o.name, o.usage)
 		}
 	}
-}
-
-// durationValue is a duration as Go writes it, or a number of seconds as Jupyter does.
-type durationValue time.Duration
-
-func (d *durationValue) String() string { return time.Duration(*d).String() }
-func (d *durationValue) Type() string   { return "duration" }
-
-func (d *durationValue) Set(s string) error {
-	if n, err := strconv.ParseFloat(s, 64); err == nil {
-		return d.seconds(n)
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("%q is neither a duration (90s, 5m) nor a number of seconds", s)
-	}
-	*d = durationValue(v)
-	return nil
-}
-
-// maxSeconds keeps seconds within what a time.Duration can hold.
-const maxSeconds = 1e9
-
-func (d *durationValue) seconds(n float64) error {
-	if !(n > -maxSeconds && n < maxSeconds) {
-		return fmt.Errorf("%v seconds are too many", n)
-	}
-	*d = durationValue(n * float64(time.Second))
-	return nil
 }
 
 // setText sets the option from a variable's text.
@@ -237,8 +216,10 @@ func (o option) setText(c *Config, text string) error {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 	case *int64:
-		if *p, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
+		return (*bytesValue)(p).Set(text)
+	case *float64:
+		if *p, err = strconv.ParseFloat(text, 64); err != nil {
+			return fmt.Errorf("%q is not a number", text)
 		}
 	case *[]string:
 		*p = splitList(text)
@@ -261,6 +242,9 @@ func (o option) setJSON(c *Config, raw json.RawMessage) error {
 	if d, ok := p.(*time.Duration); ok {
 		return setDuration(d, raw)
 	}
+	if n, ok := p.(*int64); ok {
+		return setBytes(n, raw)
+	}
 	if s, ok := p.(*string); ok && string(raw) == "null" {
 		*s = ""
 		return nil
@@ -278,24 +262,14 @@ func (o option) setJSON(c *Config, raw json.RawMessage) error {
 	return nil
 }
 
-func setDuration(d *time.Duration, raw json.RawMessage) error {
-	var n float64
-	if json.Unmarshal(raw, &n) == nil {
-		return (*durationValue)(d).seconds(n)
-	}
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return fmt.Errorf("should be a number of seconds, or a duration as a JSON string")
-	}
-	return (*durationValue)(d).Set(s)
-}
-
 func jsonType(p any) string {
 	switch p.(type) {
 	case *bool:
 		return "boolean"
-	case *int, *int64:
+	case *int:
 		return "whole number"
+	case *float64:
+		return "number"
 	case *[]string:
 		return "list of strings"
 	}
@@ -314,6 +288,8 @@ func (o option) defaultText() string {
 		return strconv.Itoa(*p)
 	case *int64:
 		return strconv.FormatInt(*p, 10)
+	case *float64:
+		return strconv.FormatFloat(*p, 'g', -1, 64)
 	case *time.Duration:
 		return p.String()
 	}

@@ -1,0 +1,120 @@
+package kernel
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+// Limits bound what one kernel may use, together with all that it starts. A zero field is no limit of its own:
+// what StartOptions leave open the kernelspec decides, then Config.
+type Limits struct {
+	MemoryBytes int64   `json:"memory_bytes,omitempty"`
+	CPUs        float64 `json:"cpus,omitempty"` // of one processor's time: 1.5 is one and a half
+	Processes   int     `json:"processes,omitempty"`
+}
+
+const (
+	// minMemoryLimit is less than any interpreter needs to start: who asks for less has mistaken the unit.
+	minMemoryLimit = 1 << 20
+	// minCPULimit is the least that Linux takes for a group: 1 ms of every 100 ms.
+	minCPULimit = 0.01
+	maxCPULimit = 1 << 16
+)
+
+// Validate reports the first limit that makes no sense, as Invalid.
+func (l Limits) Validate() error {
+	switch {
+	case l.MemoryBytes != 0 && l.MemoryBytes < minMemoryLimit:
+		return fault.New(fault.Invalid, "a kernel's memory limit of %d bytes is less than any kernel needs", l.MemoryBytes)
+	case l.CPUs != 0 && !(l.CPUs >= minCPULimit && l.CPUs <= maxCPULimit):
+		return fault.New(fault.Invalid, "a kernel's CPU limit of %v is not between %v and %v processors", l.CPUs, minCPULimit, maxCPULimit)
+	case l.Processes < 0:
+		return fault.New(fault.Invalid, "a kernel's limit of %d processes is negative", l.Processes)
+	}
+	return nil
+}
+
+// or fills what l leaves open from m.
+func (l Limits) or(m Limits) Limits {
+	if l.MemoryBytes == 0 {
+		l.MemoryBytes = m.MemoryBytes
+	}
+	if l.CPUs == 0 {
+		l.CPUs = m.CPUs
+	}
+	if l.Processes == 0 {
+		l.Processes = m.Processes
+	}
+	return l
+}
+
+// Limits are what the kernelspec's metadata say of its kernels:
+// {"nbserv": {"limits": {"memory": "2GiB" or bytes, "cpus": 1.5, "processes": 200}}}.
+func (s Spec) Limits() (Limits, error) {
+	var m struct {
+		Nbserv struct {
+			Limits struct {
+				Memory    json.RawMessage `json:"memory"`
+				CPUs      float64         `json:"cpus"`
+				Processes int             `json:"processes"`
+			} `json:"limits"`
+		} `json:"nbserv"`
+	}
+	if err := json.Unmarshal(s.Metadata, &m); err != nil {
+		return Limits{}, fmt.Errorf("metadata: nbserv: %w", err)
+	}
+	said := m.Nbserv.Limits
+	l := Limits{CPUs: said.CPUs, Processes: said.Processes}
+	if !isNull(said.Memory) {
+		var err error
+		if l.MemoryBytes, err = ParseBytes(strings.Trim(string(said.Memory), `"`)); err != nil {
+			return Limits{}, fmt.Errorf("metadata: nbserv: limits: memory: %w", err)
+		}
+	}
+	if err := l.Validate(); err != nil {
+		return Limits{}, fmt.Errorf("metadata: nbserv: %w", err)
+	}
+	return l, nil
+}
+
+// byteUnits are the suffixes of ParseBytes, the longer ones first. As in most tools, K is 1024 and KB is 1000.
+var byteUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KIB", 1 << 10}, {"MIB", 1 << 20}, {"GIB", 1 << 30}, {"TIB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}, {"B", 1},
+}
+
+// ParseBytes reads a number of bytes: 1048576, 512M, 1.5GiB, 2GB. It does not take negative ones.
+func ParseBytes(text string) (int64, error) {
+	number, unit := strings.ToUpper(strings.TrimSpace(text)), 1.0
+	if n, err := strconv.ParseInt(number, 10, 64); err == nil && n >= 0 {
+		return n, nil
+	}
+	for _, u := range byteUnits {
+		if rest, ok := strings.CutSuffix(number, u.suffix); ok {
+			number, unit = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(n >= 0 && n*unit < 1<<62) {
+		return 0, fmt.Errorf("%.64q is no number of bytes such as 1048576, 512M or 1.5GiB", text)
+	}
+	return int64(n * unit), nil
+}
+
+// limits are what k's start, its kernelspec and the configuration say, in this order.
+func (k *Kernel) limits(spec Spec) (Limits, error) {
+	said, err := spec.Limits()
+	if err != nil {
+		return Limits{}, fault.Wrap(fault.Unstartable, err, "kernelspec %s cannot start: its limits are not understood", spec.Name)
+	}
+	return k.start.Limits.or(said).or(k.cfg.Limits), nil
+}

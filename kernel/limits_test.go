@@ -1,0 +1,56 @@
+package kernel
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/internal/fault"
+)
+
+func TestParseBytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "1048576": 1 << 20, "512M": 512 << 20, "512 MiB": 512 << 20, "1.5g": 3 << 29, "2GB": 2e9, "10kb": 1e4,
+		"7B": 7, " 4K ": 4096, "1T": 1 << 40, "9223372036854775807": 1<<63 - 1,
+	} {
+		n, err := ParseBytes(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, n, text)
+	}
+	for _, text := range []string{"", "M", "-1", "-1M", "NaN", "inf", "1e30G", "12 parsecs", "0x10"} {
+		_, err := ParseBytes(text)
+		require.Error(t, err, text)
+	}
+}
+
+func TestLimitsOfKernelspecs(t *testing.T) {
+	l, err := Spec{Metadata: []byte(`{"nbserv": {"limits": {"memory": "2GiB", "cpus": 1.5, "processes": 200}}}`)}.Limits()
+	require.NoError(t, err)
+	require.Equal(t, Limits{MemoryBytes: 2 << 30, CPUs: 1.5, Processes: 200}, l)
+	l, err = Spec{Metadata: []byte(`{"nbserv": {"limits": {"memory": 4194304}}}`)}.Limits()
+	require.NoError(t, err)
+	require.Equal(t, Limits{MemoryBytes: 4 << 20}, l)
+	for _, wrong := range []string{
+		`{"nbserv": {"limits": {"memory": true}}}`, `{"nbserv": {"limits": {"memory": 12}}}`, `{"nbserv": {"limits": []}}`,
+		`{"nbserv": {"limits": {"cpus": -1}}}`, `{"nbserv": {"limits": {"processes": 1.5}}}`, `{"nbserv": {"limits": {"memory": "lots"}}}`,
+	} {
+		_, err := parseSpec("x", "/x", []byte(`{"argv": ["x"], "metadata": `+wrong+`}`))
+		require.ErrorContains(t, err, "metadata: ", wrong)
+	}
+}
+
+// What a start leaves open its kernelspec decides, then the configuration.
+func TestLimitsByRank(t *testing.T) {
+	k := &Kernel{start: StartOptions{Limits: Limits{CPUs: 1}}, cfg: &Config{Limits: Limits{MemoryBytes: 8 << 30, CPUs: 4, Processes: 9}}}
+	l, err := k.limits(Spec{Metadata: []byte(`{"nbserv": {"limits": {"memory": "2G", "cpus": 3}}}`)})
+	require.NoError(t, err)
+	require.Equal(t, Limits{MemoryBytes: 2 << 30, CPUs: 1, Processes: 9}, l)
+}
+
+func TestLimitsThatMakeNoSense(t *testing.T) {
+	for _, l := range []Limits{{MemoryBytes: -1}, {MemoryBytes: 2048}, {CPUs: -0.5}, {CPUs: 0.001}, {CPUs: 1e9}, {Processes: -1}} {
+		require.Equal(t, fault.Invalid, fault.KindOf(l.Validate()), "%+v", l)
+	}
+	require.NoError(t, Limits{}.Validate())
+	require.ErrorContains(t, Config{Limits: Limits{Processes: -1}}.Validate(), "--kernel-max-processes")
+}
