@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,15 +19,17 @@ type client struct {
 	observer  bool
 	cur       *cursor
 	stop      chan struct{} // closed when the client may no longer read
+	executed  atomic.Bool   // it, or a client of its session before it, has sent an execute_request
 
 	why error // what Next and Send return once stop is closed; written before that
 }
 
 // away is a client session whose client has gone; its cursor keeps what it has not read for a while.
 type away struct {
-	cur    *cursor
-	since  time.Time
-	expiry *time.Timer
+	cur      *cursor
+	since    time.Time
+	expiry   *time.Timer
+	executed bool
 }
 
 // attach makes a client; see AttachOptions.
@@ -48,7 +51,8 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	if c.session == "" {
 		c.session, c.anonymous = uuid.NewString(), true
 	}
-	before := k.takePlace(c.session)
+	before, executed := k.takePlace(c.session)
+	c.executed.Store(executed)
 	since := o.Since
 	if before != nil && since == nil {
 		p := k.journal.position(before, true)
@@ -61,22 +65,29 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	k.clients[c] = struct{}{}
 	k.bySession[c.session] = c
 	k.journal.Note(Attached, c.session, nil)
+	k.note(changed)
 	return c, nil
 }
 
-// takePlace ends the client of a session, or forgets that it went away, and returns its cursor; nil if there
-// is neither. mu is held.
-func (k *Kernel) takePlace(session string) *cursor {
+// takePlace ends the client of a session, or forgets that it went away, and returns its cursor, nil if there
+// is neither, and whether the session has executed anything. mu is held.
+func (k *Kernel) takePlace(session string) (cur *cursor, executed bool) {
 	if old := k.bySession[session]; old != nil {
 		k.drop(old, ErrTakenOver)
-		return old.cur
+		return old.cur, old.executed.Load()
 	}
 	if gone := k.away[session]; gone != nil {
 		gone.expiry.Stop()
 		delete(k.away, session)
-		return gone.cur
+		return gone.cur, gone.executed
 	}
-	return nil
+	return nil, false
+}
+
+// forgetAway forgets a client session whose client has gone. mu is held.
+func (k *Kernel) forgetAway(session string) {
+	cur, _ := k.takePlace(session)
+	k.journal.close(cur)
 }
 
 // drop stops a client's reading and takes it off the kernel's lists; false if that was done before. mu is held.
@@ -94,6 +105,10 @@ func (k *Kernel) drop(c *client, why error) bool {
 	}
 	c.why = why
 	close(c.stop)
+	if c.executed.Load() && why != ErrTakenOver {
+		k.departed++
+	}
+	k.note(changed)
 	return true
 }
 
@@ -105,6 +120,9 @@ func (c *client) Send(m *Message) error {
 	}
 	if c.observer {
 		return fault.New(fault.Invalid, "observers cannot send")
+	}
+	if m.Header.MsgType == executeRequest {
+		c.executed.Store(true)
 	}
 	return c.k.send(c.session, m)
 }
@@ -167,23 +185,23 @@ func (k *Kernel) remember(c *client) {
 				oldest = s
 			}
 		}
-		k.journal.close(k.takePlace(oldest))
+		k.forgetAway(oldest)
 	}
-	gone := &away{cur: c.cur, since: time.Now()}
+	gone := &away{cur: c.cur, since: time.Now(), executed: c.executed.Load()}
 	gone.expiry = time.AfterFunc(k.cfg.DetachedTTL, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if k.away[c.session] == gone {
-			k.journal.close(k.takePlace(c.session))
+			k.forgetAway(c.session)
 		}
 	})
 	k.away[c.session] = gone
 	k.journal.leave(c.cur)
 }
 
-// forgetAway forgets all client sessions whose clients have gone. mu is held.
-func (k *Kernel) forgetAway() {
+// forgetAllAway forgets all client sessions whose clients have gone. mu is held.
+func (k *Kernel) forgetAllAway() {
 	for s := range k.away {
-		k.journal.close(k.takePlace(s))
+		k.forgetAway(s)
 	}
 }

@@ -142,3 +142,13 @@ func TestRefusedRequestEnds_P6(t *testing.T) {
 	}
 	require.Empty(t, k.open.byID)
 }
+
+// A message on its way costs its watchers nothing once they know that there is something.
+func TestNoteAllocatesNothing(t *testing.T) {
+	m := NewManager(Config{}, nil, nil, nil)
+	k := newKernel(m, StartOptions{ID: "k"}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	m.Watch(ctx)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { k.note(active) }))
+}

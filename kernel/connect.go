@@ -273,6 +273,7 @@ func (k *Kernel) endLost() {
 	}
 	if k.state == stateBusy && len(k.working) == 0 {
 		k.state, k.active = stateIdle, time.Now()
+		k.note(changed)
 	}
 	k.mu.Unlock()
 	k.write(list)
@@ -289,6 +290,7 @@ func (k *Kernel) answered(inc *incarnation) {
 			k.state = stateBusy
 		}
 		k.active = time.Now()
+		k.note(changed)
 	}
 	k.mu.Unlock()
 	k.log.Info("kernel is ready", "dur", time.Since(inc.born))

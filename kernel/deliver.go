@@ -48,6 +48,7 @@ func (k *Kernel) deliver(inc *incarnation, m *Message) {
 	k.mu.Unlock()
 	k.write(lost)
 	k.journal.Append(to, m)
+	k.note(active)
 }
 
 func (k *Kernel) deliverIOPub(inc *incarnation, m *Message) {
@@ -70,6 +71,7 @@ func (k *Kernel) deliverIOPub(inc *incarnation, m *Message) {
 	}
 	k.mu.Unlock()
 	k.journal.Append("", m)
+	k.note(active)
 }
 
 // deliverStatus keeps the kernel's state; true says that the message was for the server alone.
@@ -136,11 +138,15 @@ func (k *Kernel) track(r *request, m *Message, state string) {
 		return
 	}
 	k.active = time.Now()
+	before := k.state
 	switch {
 	case len(k.working) > 0:
 		k.state = stateBusy
 	case k.state == stateBusy || k.state == stateStarting:
 		k.state = stateIdle
+	}
+	if k.state != before {
+		k.note(changed)
 	}
 }
 

@@ -27,6 +27,11 @@ type Host interface {
 	// Execute runs code and yields what belongs to it, until both its reply and its idle status have come.
 	// Leaving the loop early does not interrupt the kernel; cancelling ctx ends the loop, not the code.
 	Execute(ctx context.Context, id string, req ExecuteRequest) iter.Seq2[Entry, error]
+	// Watch yields every kernel's Status, then each change as it happens, until ctx ends. A kernel that is gone
+	// comes once more, with Gone. It watches from the call on, so that nothing is missed between a List after it
+	// and the loop, which may be run once. A slow reader gets the newest Status of each kernel and holds nobody
+	// up; what a kernel merely says (LastActivity, Position) comes up to 100 ms late.
+	Watch(ctx context.Context) iter.Seq[Status]
 }
 
 // StartOptions say what to start.

@@ -67,6 +67,7 @@ func (k *Kernel) launch(ctx context.Context) error {
 	inc := &incarnation{proc: proc, files: files, born: time.Now(), events: make(chan event, 64), gone: make(chan struct{})}
 	k.mu.Lock()
 	k.spec, k.inc, k.reason, k.stillborn = spec, inc, "", false
+	k.note(changed)
 	k.mu.Unlock()
 	k.log.Info("kernel process started", "pid", proc.Record().PID, "spec", spec.Name)
 	k.wg.Go(func() { k.watch(inc) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,19 +27,22 @@ const (
 // connections (incarnations) come and go below it.
 type Kernel struct {
 	// immutable
-	id      string
-	start   StartOptions
-	cfg     *Config
-	specs   *Specs
-	prov    Provisioner
-	metrics *metrics
-	log     *slog.Logger
-	journal *Journal
-	own     string        // the client session of the server's own requests to this kernel
-	order   uint64        // of its start among the manager's kernels
-	op      chan struct{} // holds one token, at first taken by begin: whoever has it may start and end processes
-	stop    chan struct{} // closed when the kernel is shut down
-	wg      sync.WaitGroup
+	id       string
+	start    StartOptions
+	cfg      *Config
+	specs    *Specs
+	prov     Provisioner
+	metrics  *metrics
+	log      *slog.Logger
+	journal  *Journal
+	own      string // the client session of the server's own requests to this kernel
+	order    uint64 // of its start among the manager's kernels
+	watchers *watchers
+	op       chan struct{} // holds one token, at first taken by begin: whoever has it may start and end processes
+	stop     chan struct{} // closed when the kernel is shut down
+	wg       sync.WaitGroup
+
+	noticed atomic.Uint32 // a notice: what watchers have been told, and have not looked at
 
 	mu        sync.Mutex // guards the rest
 	spec      Spec       // as of the last launch
@@ -60,18 +64,21 @@ type Kernel struct {
 	hurry     bool          // the server's time to stop is up: no process is asked to end any more
 	voice     string        // the session in the headers of the kernel's own messages; ours until it spoke
 	turn      chan struct{} // closed, and replaced, when the kernel becomes ready, dead or ended
+	departed  uint64        // client sessions that executed and detached
+	looks     uint64        // calls of Status
 }
 
 func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 	k := &Kernel{
 		id: o.ID, start: o, cfg: &m.cfg, specs: m.specs, prov: m.prov, metrics: m.metrics,
-		log:     m.cfg.Logger.With("kernel_id", o.ID),
-		journal: NewJournal(m.cfg.Journal),
-		own:     uuid.NewString(),
-		order:   order,
-		op:      make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		state:   stateStarting, active: time.Now(),
+		log:      m.cfg.Logger.With("kernel_id", o.ID),
+		journal:  NewJournal(m.cfg.Journal),
+		own:      uuid.NewString(),
+		order:    order,
+		watchers: &m.watchers,
+		op:       make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		state:    stateStarting, active: time.Now(),
 		clients: make(map[*client]struct{}), observers: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
@@ -83,9 +90,11 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.looks++
 	return Status{
 		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.active,
 		Connections: len(k.clients), Reason: k.reason,
+		Position: k.journal.Position(), Departed: k.departed, Serial: k.looks,
 	}
 }
 
@@ -108,6 +117,7 @@ func (k *Kernel) waitReady(ctx context.Context) error {
 
 // turned wakes whoever waits for the kernel to become ready or dead. mu is held.
 func (k *Kernel) turned() {
+	k.note(changed)
 	close(k.turn)
 	k.turn = make(chan struct{})
 }
@@ -256,6 +266,7 @@ func (k *Kernel) write(list []ending) {
 			}
 		}
 	}
+	k.note(active)
 }
 
 // say tells all clients the kernel's state, as a status message without a parent.
@@ -264,4 +275,5 @@ func (k *Kernel) say(state string) {
 	voice := k.voice
 	k.mu.Unlock()
 	k.journal.Append("", status(voice, state, nil))
+	k.note(changed) // of which it tells
 }

@@ -100,6 +100,7 @@ func (k *Kernel) restart(ctx context.Context) error {
 		return fault.New(fault.NotFound, "the kernel has ended")
 	}
 	k.state, k.reason = stateRestarting, ""
+	k.note(changed)
 	inc := k.expectEnd()
 	k.mu.Unlock()
 	// From here on a client that goes away must not leave the kernel without a process.
@@ -151,7 +152,7 @@ func (k *Kernel) finish(why string) {
 	k.mu.Lock()
 	end := k.endOpen(why)
 	k.state, k.reason = stateDead, why
-	k.forgetAway()
+	k.forgetAllAway()
 	k.mu.Unlock()
 	k.write(end)
 	k.say(stateDead)

@@ -25,6 +25,8 @@ type Manager struct {
 	metrics *metrics
 	wg      sync.WaitGroup // the culler's shutdowns
 
+	watchers watchers
+
 	mu      sync.Mutex // guards the rest
 	kernels map[string]*Kernel
 	started uint64
@@ -56,6 +58,7 @@ func (m *Manager) Start(ctx context.Context, o StartOptions) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	k.note(changed)
 	if err := k.begin(ctx); err != nil {
 		m.remove(k)
 		return Status{}, err
@@ -84,10 +87,11 @@ func (m *Manager) add(o StartOptions) (*Kernel, error) {
 
 func (m *Manager) remove(k *Kernel) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.kernels[k.id] == k {
 		delete(m.kernels, k.id)
 	}
+	m.mu.Unlock()
+	k.note(removed)
 }
 
 // kernel finds a kernel by its id.

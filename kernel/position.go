@@ -64,4 +64,11 @@ type Status struct {
 	LastActivity   time.Time
 	Connections    int    // attached clients
 	Reason         string // why it is dead, for people; "" while it lives
+
+	Position Position // the newest place in its journal
+	// Departed grows whenever a client session that had sent execute_requests detaches.
+	Departed uint64
+	Gone     bool // it has been shut down, and its id forgotten; Watch alone tells
+	// Serial grows with each look at the kernel: of two Statuses of one Host the greater is the newer.
+	Serial uint64
 }
