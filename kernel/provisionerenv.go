@@ -75,6 +75,17 @@ func kernelEnviron(environ, secrets []string) map[string]string {
 	return env
 }
 
+// CleanEnviron is environ ("NAME=value") without the server's secrets and what else is the server's own: what programs
+// of the user's may see.
+func CleanEnviron(environ []string) []string {
+	env := kernelEnviron(environ, nil)
+	lines := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		lines = append(lines, name+"="+env[name])
+	}
+	return lines
+}
+
 // parseEnviron makes a map of "NAME=value" lines; of duplicates the last one counts, as in os/exec.
 func parseEnviron(environ []string) map[string]string {
 	env := make(map[string]string, len(environ))

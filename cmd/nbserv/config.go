@@ -16,6 +16,7 @@ import (
 
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
+	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/ws"
 )
@@ -46,6 +47,9 @@ type Config struct {
 	WebSockets     ws.Config
 
 	Contents contents.Config
+
+	Terminals      terminals.Config
+	EventSchemaDir string // further event schemas
 
 	ImageStore ImageStoreConfig
 
@@ -78,6 +82,7 @@ func defaultConfig(env environment) Config {
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
+		Terminals:     terminals.DefaultConfig(),
 		LogLevel:      "info",
 		LogFormat:     "text",
 		env:           env,
@@ -212,5 +217,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.validateImageStore())
+	return cmp.Or(c.Contents.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.validateImageStore())
 }

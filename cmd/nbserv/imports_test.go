@@ -31,8 +31,11 @@ var arrows = map[string][]string{
 	"internal/auth":            {},
 	"internal/configsection":   {},
 	"internal/httpx":           {},
+	"internal/events":          {"internal/socket"},
 	"internal/fault":           {},
+	"internal/socket":          {},
 	"internal/store":           {},
+	"internal/terminals":       {"internal/socket"},
 	"e2e":                      {},
 	"e2e/bench":                {"kernel"},
 	"e2e/synthkernel":          {"kernel", "kernel/kerneltest"},
@@ -41,16 +44,18 @@ var arrows = map[string][]string{
 // outsiders are the dependencies that only some rooms may know.
 var outsiders = map[string][]string{
 	"github.com/go-zeromq/zmq4":                {"kernel", "kernel/kerneltest", "e2e/bench"},
-	"github.com/gorilla/websocket":             {"ws"},
+	"github.com/gorilla/websocket":             {"ws", "internal/socket"},
+	"github.com/creack/pty":                    {"internal/terminals"},
+	"github.com/prometheus/procfs":             {"internal/terminals"},
 	"modernc.org/sqlite":                       {"internal/store"},
 	"github.com/spf13/cobra":                   {"cmd/nbserv"},
 	"github.com/spf13/pflag":                   {"cmd/nbserv"},
 	"github.com/prometheus/client_golang":      {"cmd/nbserv", "ws", "kernel", "sessions", "contents", "internal/auth", "internal/httpx"},
 	"golang.org/x/crypto":                      {"internal/auth"},
 	"github.com/stretchr/testify":              {"sessions/storetest"},
-	"github.com/santhosh-tekuri/jsonschema/v6": {"contents"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"contents", "internal/events"},
 	"github.com/gabriel-vasile/mimetype":       {"contents"},
-	"go.yaml.in/yaml/v3":                       {"cmd/nbserv"},
+	"go.yaml.in/yaml/v3":                       {"cmd/nbserv", "internal/events"},
 }
 
 type listed struct {

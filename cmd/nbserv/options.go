@@ -157,6 +157,17 @@ var options = []option{
 	{"Contents", "staging-ttl", func(c *Config) any { return &c.Contents.StagingTTL }, nil,
 		"how long an upload in parts may stand still before it is removed", false},
 
+	{"Terminals", "terminals", func(c *Config) any { return &c.Terminals.Enabled }, []string{"ServerApp.terminals_enabled"},
+		"offer terminals", false},
+	{"Terminals", "terminal-shell", func(c *Config) any { return &c.Terminals.Shell }, nil,
+		"command of terminals, its arguments after commas (default: $SHELL, as a login shell where the server has no terminal)", false},
+	{"Terminals", "max-terminals", func(c *Config) any { return &c.Terminals.MaxTerminals }, nil,
+		"most terminals at a time; 0: no limit", false},
+	{"Terminals", "terminal-cull-timeout", func(c *Config) any { return &c.Terminals.CullInactiveTimeout },
+		traitsOf("cull_inactive_timeout", "TerminalManager"), "end terminals in which nothing happened this long; 0: never", false},
+	{"Terminals", "terminal-cull-interval", func(c *Config) any { return &c.Terminals.CullInterval },
+		traitsOf("cull_interval", "TerminalManager"), "how often to look for such terminals", false},
+
 	{"WebSockets", "ws-ping-interval", func(c *Config) any { return &c.WebSockets.PingInterval }, []string{"ServerApp.websocket_ping_interval"},
 		"how often an idle WebSocket is pinged; negative: never", false},
 	{"WebSockets", "ws-write-timeout", func(c *Config) any { return &c.WebSockets.WriteTimeout }, nil,
@@ -173,6 +184,9 @@ var options = []option{
 		"folder that is the ImageStore (default: the root folder)", false},
 	{"ImageStore", "imagestore-listen", func(c *Config) any { return &c.ImageStore.Listen }, nil,
 		"further address, host:port, that serves the ImageStore alone (its clients expect port 19080)", false},
+
+	{"Events", "event-schema-dir", func(c *Config) any { return &c.EventSchemaDir }, nil,
+		"folder of further event schemas (YAML or JSON) that clients may emit events of", false},
 
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},

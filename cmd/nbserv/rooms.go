@@ -12,7 +12,9 @@ import (
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
+	"github.com/nbserv/nbserv/internal/events"
 	"github.com/nbserv/nbserv/internal/store"
+	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/sessions"
 	"github.com/nbserv/nbserv/ws"
@@ -28,9 +30,12 @@ type rooms struct {
 	specs    *kernel.Specs
 	local    *kernel.Local
 	kernels  *kernel.Manager
+	host     kernel.Host // kernels, as clients reach them
 	db       *store.DB
 	sessions *sessions.Manager
 	sockets  *ws.Server
+	terms    *terminals.API // nil: there are none
+	events   *events.Bus
 }
 
 // open opens every room. After an error, release closes those that are open.
@@ -41,6 +46,9 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	c.Auth.StateDir = s.state.path
 	if s.auth, err = auth.New(c.Auth, log); err != nil {
 		return err
+	}
+	if s.events, err = events.NewBus(c.EventSchemaDir, log); err != nil {
+		return fmt.Errorf("--event-schema-dir: %w", err)
 	}
 	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
 	c.Contents.StagingDir = filepath.Join(s.state.path, "staging")
@@ -63,11 +71,12 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	}
 	c.Kernels.Logger = log
 	s.kernels = kernel.NewManager(c.Kernels, s.specs, s.local, reg)
+	s.host = toldHost{s.kernels, s.events}
 	ctx := context.Background()
 	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema); err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
-	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.files.KernelDir, Logger: log}, s.kernels, sessions.NewSQLite(s.db))
+	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.files.KernelDir, Logger: log}, s.host, sessions.NewSQLite(s.db))
 	if err != nil {
 		return err
 	}
@@ -76,6 +85,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		func() float64 { return float64(len(s.sessions.List(ctx))) },
 	))
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
+	s.openTerminals(c, log)
 	return nil
 }
 
@@ -84,6 +94,9 @@ func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
 	wg.Go(func() { s.local.Run(ctx) })
+	if s.terms != nil {
+		wg.Go(func() { s.terms.Terminals.Run(ctx) })
+	}
 	wg.Go(func() { _ = s.files.Run(ctx) }) // always nil
 	wg.Go(func() { _ = s.store.Run(ctx) }) // the same
 	wg.Wait()

@@ -11,6 +11,7 @@ import (
 	"github.com/nbserv/nbserv/adapters/imagestore"
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/configsection"
+	"github.com/nbserv/nbserv/internal/events"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
 	"github.com/nbserv/nbserv/kernel"
@@ -42,12 +43,16 @@ func (s *server) router() *mux.Router {
 	}
 	s.auth.Register(r)
 	(&configsection.API{Store: s.config}).Register(r)
-	(&kernel.API{Host: s.kernels, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
+	(&kernel.API{Host: s.host, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
-	contents.NewAPI(s.files, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
+	contents.NewAPI(toldStore{s.files, s.events}, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
 	s.imageStore().Register(r)
 	s.sockets.Register(r)
+	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)
+	if s.terms != nil {
+		s.terms.Register(r)
+	}
 	r.Use(s.activity.note(s.started), s.metrics.observe)
 	r.NotFoundHandler = http.HandlerFunc(s.notFound)
 	r.MethodNotAllowedHandler = s.notAllowed(r)

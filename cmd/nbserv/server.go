@@ -180,6 +180,13 @@ func (s *server) drain(ctx context.Context, timeout time.Duration) {
 			s.log.Warn("websockets were cut off", "err", err)
 		}
 	})
+	wg.Go(s.events.Close)
+	if s.terms != nil {
+		wg.Go(func() {
+			s.terms.Terminals.Close()
+			s.terms.Wait()
+		})
+	}
 	for _, e := range s.further {
 		wg.Go(func() { s.finish(ctx, e.http) })
 	}
