@@ -26,9 +26,10 @@ var arrows = map[string][]string{
 	"sessions":                 {"kernel", "internal/store"},
 	"ws":                       {"kernel"},
 	"kernel/kerneltest":        {"kernel"},
-	"kernel":                   {},
+	"kernel":                   {"internal/cgroup"},
 	"contents":                 {},
 	"internal/auth":            {},
+	"internal/cgroup":          {},
 	"internal/configsection":   {},
 	"internal/httpx":           {},
 	"internal/events":          {"internal/socket"},
@@ -44,6 +45,8 @@ var arrows = map[string][]string{
 // outsiders are the dependencies that only some rooms may know.
 var outsiders = map[string][]string{
 	"github.com/go-zeromq/zmq4":                {"kernel", "kernel/kerneltest", "e2e/bench"},
+	"github.com/containerd/cgroups/v3":         {"internal/cgroup"},
+	"github.com/opencontainers/runtime-spec":   {"internal/cgroup"},
 	"github.com/gorilla/websocket":             {"ws", "internal/socket"},
 	"github.com/creack/pty":                    {"internal/terminals"},
 	"github.com/prometheus/procfs":             {"internal/terminals"},

@@ -1,0 +1,132 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// realTree is a tree on this machine's cgroups.
+func realTree(t *testing.T) *Tree {
+	t.Helper()
+	tree, err := Open(fmt.Sprintf("nbserv-test-%d-%s", os.Getpid(), strings.ToLower(t.Name())))
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, id := range tree.IDs() {
+			if g := tree.Find(id); g != nil {
+				require.NoError(t, g.Kill(5*time.Second))
+				require.NoError(t, g.Close())
+			}
+		}
+		tree.Close()
+		for _, dir := range tree.folders() {
+			require.NoDirExists(t, dir)
+		}
+	})
+	return tree
+}
+
+func start(t *testing.T, g *Group, argv ...string) (*exec.Cmd, *strings.Builder) {
+	t.Helper()
+	var out strings.Builder
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout = &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	require.NoError(t, g.Start(cmd))
+	return cmd, &out
+}
+
+// A process is in its group, in every hierarchy, when it reads its first line of script; the thread that started
+// it is back.
+func TestStartsInside(t *testing.T) {
+	tree := realTree(t)
+	before, err := os.ReadFile("/proc/thread-self/cgroup")
+	require.NoError(t, err)
+	g, err := tree.New("k1", Limits{})
+	require.NoError(t, err)
+	cmd, out := start(t, g, "cat", "/proc/self/cgroup")
+	require.NoError(t, cmd.Wait())
+	require.Equal(t, len(g.Paths()), strings.Count(out.String(), "/"+tree.name+"/k1\n"), "%s in %v", out, g.Paths())
+
+	tasks, err := filepath.Glob("/proc/self/task/*/cgroup")
+	require.NoError(t, err)
+	for _, task := range tasks {
+		now, err := os.ReadFile(task)
+		require.True(t, err != nil || string(now) == string(before), "a thread of ours is in %s", now)
+	}
+	require.NoError(t, g.Close())
+	require.Empty(t, tree.IDs())
+}
+
+// Nothing of a group escapes its end: not by forking as fast as it can, in sessions of their own.
+func TestKillEndsWhatForks_P11(t *testing.T) {
+	tree := realTree(t)
+	g, err := tree.New("bomb", Limits{Processes: 100})
+	require.NoError(t, err)
+	cmd, _ := start(t, g, "sh", "-c", "while :; do setsid sh -c 'while :; do setsid sleep 100 & done' & done 2>/dev/null")
+	require.Eventually(t, func() bool { return len(g.PIDs()) > 20 }, 10*time.Second, time.Millisecond)
+	require.ErrorContains(t, g.Close(), "busy")
+	require.NoError(t, g.Kill(10*time.Second))
+	require.Empty(t, g.PIDs())
+	require.Error(t, cmd.Wait())
+	require.NoError(t, g.Close())
+}
+
+// The system ends what takes more memory than its group may have, and counts that.
+func TestMemoryLimit(t *testing.T) {
+	tree := realTree(t)
+	g, err := tree.New("hungry", Limits{MemoryBytes: 64 << 20})
+	require.NoError(t, err)
+	if g.Limits().MemoryBytes == 0 {
+		t.Skip("no memory controller for us")
+	}
+	cmd, _ := start(t, g, "tail", "/dev/zero") // keeps the last line, which has no end
+	require.Error(t, cmd.Wait())
+	require.Equal(t, syscall.SIGKILL, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+	u, ok := g.Usage()
+	require.True(t, ok)
+	require.EqualValues(t, 1, u.OOMKills)
+}
+
+func TestProcessLimit(t *testing.T) {
+	tree := realTree(t)
+	g, err := tree.New("crowd", Limits{Processes: 10})
+	require.NoError(t, err)
+	if g.Limits().Processes == 0 {
+		t.Skip("no pids controller for us")
+	}
+	cmd, _ := start(t, g, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 >/dev/null & done")
+	require.Error(t, cmd.Wait()) // it cannot fork
+	require.Len(t, g.PIDs(), 9)
+	u, _ := g.Usage()
+	require.Equal(t, 9, u.Processes)
+}
+
+// What was made can be found again, by its paths or its id, with the limits it has.
+func TestFindsAgain(t *testing.T) {
+	tree := realTree(t)
+	g, err := tree.New("k1", Limits{MemoryBytes: 96 << 20, CPUs: 0.5, Processes: 77})
+	require.NoError(t, err)
+	start(t, g, "sleep", "100")
+	require.Equal(t, []string{"k1"}, tree.IDs())
+	for _, again := range []*Group{Load(g.Paths()), tree.Find("k1")} {
+		require.Equal(t, g, again)
+		require.Len(t, again.PIDs(), 1)
+	}
+	require.Nil(t, tree.Find("k2"))
+	require.Nil(t, Load([]string{"/nowhere"}))
+}
