@@ -15,7 +15,7 @@ type client struct {
 	// immutable
 	k         *Kernel
 	session   string // made up for an anonymous client: what is for it is for nobody else
-	anonymous bool
+	anonymous bool   // nobody comes back for its session
 	observer  bool
 	cur       *cursor
 	stop      chan struct{} // closed when the client may no longer read
@@ -43,11 +43,11 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 		return nil, fault.New(fault.Gone, "the kernel did not start: %s", k.reason)
 	}
 	if o.Observe {
-		c := &client{k: k, observer: true, stop: make(chan struct{}), cur: k.journal.observe(o.Since)}
+		c := &client{k: k, observer: true, stop: make(chan struct{}), cur: k.journal.join(&cursor{all: true, confirms: o.Confirm}, o.Since)}
 		k.observers[c] = struct{}{}
 		return c, nil
 	}
-	c := &client{k: k, session: o.ClientSession, stop: make(chan struct{})}
+	c := &client{k: k, session: o.ClientSession, anonymous: o.Transient, stop: make(chan struct{})}
 	if c.session == "" {
 		c.session, c.anonymous = uuid.NewString(), true
 	}
@@ -58,7 +58,7 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 		p := k.journal.position(before, true)
 		since = &p
 	}
-	c.cur = k.journal.open(c.session, since)
+	c.cur = k.journal.join(&cursor{to: c.session, confirms: o.Confirm}, since)
 	if before != nil {
 		k.journal.close(before)
 	}
@@ -140,6 +140,9 @@ func (c *client) Next(ctx context.Context, buf []Entry) (int, error) {
 	return n, err
 }
 
+// Confirm says that everything up to seq was delivered; see AttachOptions.
+func (c *client) Confirm(seq uint64) { c.k.journal.confirm(c.cur, seq) }
+
 func (c *client) Position() Position { return c.k.journal.position(c.cur, false) }
 
 // Detach ends the client. Its session may come back and read on: the kernel keeps its place for DetachedTTL.
@@ -160,17 +163,6 @@ func (c *client) Detach() {
 		k.remember(c)
 	}
 	k.journal.Note(Detached, c.session, nil)
-}
-
-// leave ends the client for good: nobody will come back for its session.
-func (c *client) leave() {
-	k := c.k
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.drop(c, fault.New(fault.Gone, "the client has left")) {
-		k.journal.close(c.cur)
-		k.journal.Note(Detached, c.session, nil)
-	}
 }
 
 // maxAway bounds the client sessions that a kernel remembers: every page load is a new one.

@@ -27,10 +27,10 @@ func TestPlaceOfADetachedClientExpires_P9(t *testing.T) {
 		require.Greater(t, k.journal.Bytes(), int64(1<<20), "it may still come back")
 		time.Sleep(2 * time.Minute)
 		require.LessOrEqual(t, k.journal.Bytes(), int64(64<<10))
-		back, err := k.attach(AttachOptions{ClientSession: "page"})
+		back, err := k.attach(AttachOptions{ClientSession: "page", Transient: true})
 		require.NoError(t, err)
 		require.Equal(t, k.journal.Position().Seq-1, back.Position().Seq, "it begins anew")
-		back.leave()
+		back.Detach()
 	})
 }
 
@@ -151,4 +151,56 @@ func TestNoteAllocatesNothing(t *testing.T) {
 	defer cancel()
 	m.Watch(ctx)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { k.note(active) }))
+}
+
+// A client that confirms what was delivered is given the rest again, by whatever way it ends.
+func TestWhatWasNotConfirmedIsGivenAgain_P4(t *testing.T) {
+	k := newKernel(NewManager(Config{}, nil, nil, nil), StartOptions{ID: "k"}, 1)
+	attach := func() *client {
+		c, err := k.attach(AttachOptions{ClientSession: "page", Confirm: true})
+		require.NoError(t, err)
+		return c
+	}
+	seqs := func(c *client, n int) (list []uint64) {
+		for _, e := range pull(t, c, n) {
+			list = append(list, e.Seq)
+		}
+		return list
+	}
+	c := attach()
+	for i := range 6 {
+		k.journal.Append("", streamed(i, 1000))
+	}
+	require.Equal(t, []uint64{2, 3, 4, 5}, seqs(c, 4)) // 1 is its own coming
+	c.Confirm(3)
+	require.Equal(t, []uint64{6, 7}, seqs(c, 2), "asking for more confirms nothing")
+	c.Detach()
+	c = attach()
+	require.Equal(t, []uint64{4, 5, 6, 7}, seqs(c, 4))
+	c.Confirm(5)
+	c.Confirm(4)
+	next := attach() // takes its place
+	require.Equal(t, []uint64{6, 7}, seqs(next, 2))
+	next.Confirm(100)
+	next.Detach()
+	next = attach()
+	k.journal.Append("", streamed(9, 1000))
+	require.Len(t, seqs(next, 1), 1, "nothing is given twice")
+	next.Detach()
+}
+
+// What a client has not confirmed is kept for it.
+func TestUnconfirmedIsKept_P4(t *testing.T) {
+	limits := JournalLimits{MaxBytes: 8 << 20, KeepBytes: 64 << 10}
+	k := newKernel(NewManager(Config{Journal: limits}, nil, nil, nil), StartOptions{ID: "k"}, 1)
+	c, err := k.attach(AttachOptions{ClientSession: "page", Confirm: true})
+	require.NoError(t, err)
+	for i := range 1000 {
+		k.journal.Append("", streamed(i, 1000))
+		pull(t, c, 1)
+	}
+	require.Greater(t, k.journal.Bytes(), int64(1<<20))
+	c.Confirm(c.Position().Seq)
+	c.Detach()
+	require.LessOrEqual(t, k.journal.Bytes(), int64(64<<10))
 }

@@ -8,20 +8,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// execute runs req and yields what belongs to it, in the journal's order, until both the reply and the idle
-// status have come: a death or a shutdown brings both in the kernel's place. Gap notices are yielded too.
-func (k *Kernel) execute(ctx context.Context, req ExecuteRequest) iter.Seq2[Entry, error] {
+// Execution is Host.Execute by means of h's clients: it yields what belongs to req, in the journal's order, until
+// both the reply and the idle status have come: a death or a shutdown brings both in the kernel's place. Gap notices
+// are yielded too.
+func Execution(ctx context.Context, h Host, id string, req ExecuteRequest) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		session := req.ClientSession
 		if session == "" {
 			session = uuid.NewString()
 		}
-		c, err := k.attach(AttachOptions{ClientSession: session})
+		c, err := h.Attach(id, AttachOptions{ClientSession: session, Transient: true})
 		if err != nil {
 			yield(Entry{}, err)
 			return
 		}
-		defer c.leave()
+		defer c.Detach()
 		m := req.message(session)
 		if err := c.Send(m); err != nil {
 			yield(Entry{}, err)

@@ -57,6 +57,11 @@ type AttachOptions struct {
 	// kernel's Connections, keeps no kernel from being culled, takes nobody's place, is not remembered when it
 	// detaches, and its Send is Invalid. ClientSession means nothing then.
 	Observe bool
+	// Transient says that nobody will come back for this ClientSession: Detach keeps nothing for it.
+	Transient bool
+	// Confirm makes delivery explicit: the Client has a method Confirm(seq uint64), which says that everything up
+	// to seq was delivered, and calling Next again does not say so.
+	Confirm bool
 }
 
 // Client is one frontend of a kernel: a place in its journal and a way to send.

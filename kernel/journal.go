@@ -83,12 +83,37 @@ type cursor struct {
 	to   string
 	all  bool   // an observer's: it sees every entry
 	at   uint64 // everything up to here was returned
-	done uint64 // everything up to here was delivered: what was returned before the last call to next
+	done uint64 // everything up to here was delivered: what was returned before the last call to next, or confirmed
 	told uint64 // the reader knows that entries up to here may be missing
 	owed uint64 // how many up to told were kept when it was told, and are still to be given
 	lost bool   // the Position it came with was of another epoch
 	away bool   // its reader has gone
 	wake chan struct{}
+
+	confirms bool   // its reader says what was delivered
+	given    uint64 // at, when next last returned something
+}
+
+// mayForget is up to where nothing has to be kept for c's reader.
+func (c *cursor) mayForget() uint64 {
+	if c.confirms {
+		return c.done
+	}
+	return c.at
+}
+
+// settle takes for delivered what c's reader does not confirm. What was passed over was for others.
+func (c *cursor) settle() {
+	if !c.confirms || c.done >= c.given {
+		c.done = c.at
+	}
+}
+
+// confirm notes that c's reader got everything up to seq.
+func (j *Journal) confirm(c *cursor, seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c.done = max(c.done, min(seq, c.at))
 }
 
 // NewJournal makes an empty journal with an epoch of its own. Zero limits take the defaults.
@@ -205,11 +230,7 @@ func (j *Journal) open(to string, p *Position) *cursor {
 	return j.join(&cursor{to: to}, p)
 }
 
-// observe makes a reader of all entries at p, as open does.
-func (j *Journal) observe(p *Position) *cursor {
-	return j.join(&cursor{all: true}, p)
-}
-
+// join makes c, which says what it is to see, a reader at p, as open does.
 func (j *Journal) join(c *cursor, p *Position) *cursor {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -221,7 +242,7 @@ func (j *Journal) join(c *cursor, p *Position) *cursor {
 	default:
 		c.at = min(p.Seq, j.next-1)
 	}
-	c.done, c.told = c.at, c.at
+	c.done, c.told, c.given = c.at, c.at, c.at
 	j.cursors[c] = struct{}{}
 	j.floor, j.present = min(j.floor, c.at), min(j.present, c.at)
 	return c
@@ -265,8 +286,11 @@ func (j *Journal) position(c *cursor, delivered bool) Position {
 func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-chan struct{}) (int, error) {
 	for {
 		j.mu.Lock()
-		c.done = c.at
+		c.settle()
 		n := j.fill(c, buf)
+		if n > 0 {
+			c.given = c.at
+		}
 		if n > 0 || j.ended != nil {
 			err := j.ended
 			j.mu.Unlock()
@@ -275,7 +299,7 @@ func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-
 			}
 			return n, err
 		}
-		c.done = c.at // what was passed over was for others
+		c.settle()
 		j.wait = append(j.wait, c)
 		j.mu.Unlock()
 		select {

@@ -29,9 +29,9 @@ func (j *Journal) lookAgain() bool {
 	j.looked = j.bytes
 	j.floor, j.present = j.next-1, j.next-1
 	for c := range j.cursors {
-		j.floor = min(j.floor, c.at)
+		j.floor = min(j.floor, c.mayForget())
 		if !c.away {
-			j.present = min(j.present, c.at)
+			j.present = min(j.present, c.mayForget())
 		}
 	}
 	for len(j.kept) > 0 && j.kept[0].seq <= j.floor {

@@ -94,7 +94,7 @@ func (k *Kernel) Status() Status {
 	return Status{
 		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.active,
 		Connections: len(k.clients), Reason: k.reason,
-		Position: k.journal.Position(), Departed: k.departed, Serial: k.looks,
+		Position: k.journal.Position(), Departed: k.departed, Order: k.order, Serial: k.looks,
 	}
 }
 

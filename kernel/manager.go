@@ -199,11 +199,7 @@ func (m *Manager) Attach(id string, o AttachOptions) (Client, error) {
 
 // Execute implements Host.
 func (m *Manager) Execute(ctx context.Context, id string, req ExecuteRequest) iter.Seq2[Entry, error] {
-	k, err := m.kernel(id)
-	if err != nil {
-		return func(yield func(Entry, error) bool) { yield(Entry{}, err) }
-	}
-	return k.execute(ctx, req)
+	return Execution(ctx, m, id, req)
 }
 
 // Run culls idle kernels until ctx ends, and then waits for the shutdowns it began.

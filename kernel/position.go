@@ -69,6 +69,7 @@ type Status struct {
 	// Departed grows whenever a client session that had sent execute_requests detaches.
 	Departed uint64
 	Gone     bool // it has been shut down, and its id forgotten; Watch alone tells
-	// Serial grows with each look at the kernel: of two Statuses of one Host the greater is the newer.
-	Serial uint64
+	// Order is the place of its start among the Host's. Serial grows with each look at the kernel: of two Statuses
+	// with one Order the one with the greater Serial is the newer.
+	Order, Serial uint64
 }
