@@ -80,7 +80,7 @@ func (d *Dir) fill(ctx context.Context, m *Model, p Path, f *os.File, o GetOptio
 		}
 		return nil
 	case m.Type == TypeNotebook && o.Content:
-		return d.fillNotebook(m, p, f, o)
+		return d.fillNotebook(ctx, m, p, f, o)
 	}
 	text, err := d.inspect(ctx, m, f, o)
 	if err != nil || !o.Content {
@@ -147,14 +147,17 @@ type fileContent struct {
 func (c *fileContent) WriteJSON(w io.Writer) error { return c.write(w, c.file) }
 func (c *fileContent) Close() error                { return c.file.Close() }
 
-func (d *Dir) fillNotebook(m *Model, p Path, f *os.File, o GetOptions) error {
+func (d *Dir) fillNotebook(ctx context.Context, m *Model, p Path, f *os.File, o GetOptions) error {
 	raw := make([]byte, m.Size)
 	n, err := io.ReadFull(f, raw)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return err
 	}
+	var sum [sha256.Size]byte
+	if o.Hash || d.cfg.Notary != nil {
+		sum = sha256.Sum256(raw[:n])
+	}
 	if o.Hash {
-		sum := sha256.Sum256(raw[:n])
 		m.Hash = hex.EncodeToString(sum[:])
 	}
 	nb, err := nbformat.Read(raw[:n])
@@ -164,13 +167,17 @@ func (d *Dir) fillNotebook(m *Model, p Path, f *os.File, o GetOptions) error {
 	if err := nb.Validate(); err != nil {
 		m.Message = "Notebook validation failed: " + err.Error()
 	}
-	m.Format, m.Content = FormatJSON, &notebookContent{nb: nb, file: f}
+	if d.cfg.Notary != nil {
+		nb.Mark(d.cfg.Notary.Trusted(ctx, sum))
+	}
+	m.Format, m.Content = FormatJSON, &notebookContent{nb: nb, sum: sum, file: f}
 	return nil
 }
 
 // notebookContent writes a notebook as clients get it.
 type notebookContent struct {
 	nb   *nbformat.Notebook
+	sum  [sha256.Size]byte // of the file, where there is a notary
 	file *os.File
 }
 

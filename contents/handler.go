@@ -25,6 +25,7 @@ type Store interface {
 	Rename(ctx context.Context, from, to Path) (*Model, error)
 	Delete(context.Context, Path) error
 	Open(context.Context, Path) (*os.File, error)
+	Trust(context.Context, Path) error
 }
 
 // Checkpoints keeps copies of files to go back to.
@@ -59,6 +60,7 @@ func (a *API) Register(r *mux.Router) {
 	handle(one, http.MethodDelete, a.deleteCheckpoint)
 	handle(list, http.MethodGet, a.listCheckpoints)
 	handle(list, http.MethodPost, a.createCheckpoint)
+	handle(`/api/contents/{path:(?s:.+)}/trust`, http.MethodPost, a.trust)
 	a.registerUploads(r)
 	for _, path := range []string{"/api/contents", `/api/contents/{path:(?s:.*)}`} {
 		handle(path, http.MethodGet, a.get)

@@ -54,7 +54,7 @@ func (d *Dir) Save(ctx context.Context, p Path, in *Incoming) (m *Model, created
 	if in.Chunk != nil {
 		m, err = d.saveChunk(ctx, p, in, t)
 	} else {
-		m, err = d.saveWhole(p, in, t, created)
+		m, err = d.saveWhole(ctx, p, in, t, created)
 	}
 	return m, created, d.fault(err, p)
 }
@@ -72,7 +72,7 @@ func (d *Dir) checkIncoming(in *Incoming) error {
 }
 
 // saveWhole fills in what the model of a new file may leave out, as Jupyter does.
-func (d *Dir) saveWhole(p Path, in *Incoming, t *draft, created bool) (*Model, error) {
+func (d *Dir) saveWhole(ctx context.Context, p Path, in *Incoming, t *draft, created bool) (*Model, error) {
 	if in.Type == "" {
 		switch {
 		case !created:
@@ -91,7 +91,7 @@ func (d *Dir) saveWhole(p Path, in *Incoming, t *draft, created bool) (*Model, e
 	case TypeDirectory:
 		return d.saveDirectory(p)
 	case TypeNotebook:
-		return d.saveNotebook(p, in)
+		return d.saveNotebook(ctx, p, in)
 	}
 	if missing {
 		return d.saveBytes(p, strings.NewReader(""))
@@ -142,7 +142,7 @@ func (d *Dir) mkdir(p Path) error {
 	return dir.sync()
 }
 
-func (d *Dir) saveNotebook(p Path, in *Incoming) (*Model, error) {
+func (d *Dir) saveNotebook(ctx context.Context, p Path, in *Incoming) (*Model, error) {
 	nb := nbformat.New()
 	if in.text {
 		return nil, fault.New(fault.Invalid, `field "content" should be an object for a notebook`)
@@ -158,8 +158,13 @@ func (d *Dir) saveNotebook(p Path, in *Incoming) (*Model, error) {
 		return nil, err
 	}
 	defer t.discard()
-	if err := nb.WriteFile(t); err != nil {
+	out := newSummed(t)
+	if err := nb.WriteFile(out); err != nil {
 		return nil, err
+	}
+	// Before the file is there: a page that reads it right after must find it trusted.
+	if d.cfg.Notary != nil && nb.Trusted() {
+		_ = d.cfg.Notary.Trust(ctx, out.sum()) // the save matters more, and the page can ask again
 	}
 	if err := t.commit(false); err != nil {
 		return nil, err

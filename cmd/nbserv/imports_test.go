@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"kernel/kerneltest":        {"kernel"},
 	"kernel":                   {"internal/cgroup"},
 	"contents":                 {},
+	"contents/trust":           {"internal/store"},
 	"internal/auth":            {},
 	"internal/cgroup":          {},
 	"internal/configsection":   {},

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nbserv/nbserv/contents"
+	"github.com/nbserv/nbserv/contents/trust"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/events"
@@ -51,6 +52,11 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--event-schema-dir: %w", err)
 	}
 	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
+	ctx := context.Background()
+	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema, trust.Schema); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	c.Contents.Notary = trust.New(s.db, log)
 	c.Contents.StagingDir = filepath.Join(s.state.path, "staging")
 	if s.files, err = contents.New(c.Contents); err != nil {
 		return err
@@ -72,10 +78,6 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	c.Kernels.Logger = log
 	s.kernels = kernel.NewManager(c.Kernels, s.specs, s.local, reg)
 	s.host = toldHost{s.kernels, s.events}
-	ctx := context.Background()
-	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema); err != nil {
-		return fmt.Errorf("--state-dir: %w", err)
-	}
 	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.files.KernelDir, Logger: log}, s.host, sessions.NewSQLite(s.db))
 	if err != nil {
 		return err

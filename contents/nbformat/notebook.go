@@ -23,6 +23,8 @@ type Notebook struct {
 	minor int
 	nans  int
 	older bool // an older format that is kept as it came
+	// trusted is what the marks said that strip took off.
+	trusted bool
 }
 
 // New is an empty notebook.
@@ -103,8 +105,10 @@ func (nb *Notebook) strip() {
 		meta.pop(key)
 	}
 	cells := nb.cells()
+	nb.trusted = true
 	for i := range cells {
-		cells[i].get("metadata").pop("trusted")
+		mark, _ := cells[i].get("metadata").pop("trusted")
+		nb.trusted = nb.trusted && cells[i].vouched(mark)
 	}
 	if nb.minor >= 5 {
 		nb.addIDs()
