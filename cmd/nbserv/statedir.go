@@ -35,10 +35,9 @@ func openStateDir(chosen, home, root string) (*stateDir, error) {
 		}
 		return s, err
 	}
-	sum := sha256.Sum256([]byte(root))
-	name := filepath.Base(root) + "-" + hex.EncodeToString(sum[:4])
+	first := defaultStateDir(home, root)
 	for i := 1; i <= maxStateDirs; i++ {
-		path := filepath.Join(home, "nbserv", name)
+		path := first
 		if i > 1 {
 			path += "-" + strconv.Itoa(i)
 		}
@@ -48,6 +47,12 @@ func openStateDir(chosen, home, root string) (*stateDir, error) {
 		}
 	}
 	return nil, fmt.Errorf("%d servers use the folders for %s", maxStateDirs, root)
+}
+
+// defaultStateDir is the first of home's folders for root.
+func defaultStateDir(home, root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return filepath.Join(home, "nbserv", filepath.Base(root)+"-"+hex.EncodeToString(sum[:4]))
 }
 
 // lockStateDir makes and locks the folder; EWOULDBLOCK says that another process has it.

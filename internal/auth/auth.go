@@ -78,8 +78,16 @@ func New(cfg Config, log *slog.Logger) (*Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.creds.Store(c)
+	a.use(c)
 	return a, nil
+}
+
+// use makes c the credentials that count.
+func (a *Auth) use(c *credentials) {
+	a.creds.Store(c)
+	if a.cfg.Accounts != nil {
+		a.cfg.Accounts.setAdmin(c.stamp)
+	}
 }
 
 // Enabled tells whether anybody is asked for credentials.
@@ -105,8 +113,10 @@ type session struct {
 	via    via
 	known  bool // user is set
 	user   User
-	out    bool   // the login cookie was good until its user logged out: the browser did not know yet
-	xsrf   string // "" until XSRFToken found or made it
+	// account is "" for whoever has the server's own token or password.
+	account string
+	out     bool   // the login cookie was good until its user logged out: the browser did not know yet
+	xsrf    string // "" until XSRFToken found or made it
 }
 
 // Wrap guards next: a request without right credentials reaches only what is on the public list. Request paths
@@ -150,8 +160,8 @@ func (a *Auth) Wrap(next http.Handler) http.Handler {
 
 // refuse answers a request that brought no right credentials.
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if a.dialectOf(r.URL.Path) != nil && fault.KindOf(err) == fault.Forbidden {
-		w.Header().Set("WWW-Authenticate", `Basic realm="nbserv: the token is the password", charset="UTF-8"`)
+	if d := a.dialectOf(r.URL.Path); d != nil && (fault.KindOf(err) == fault.Forbidden || fault.KindOf(err) == fault.Unauthenticated) {
+		w.Header().Set("WWW-Authenticate", d.challenge())
 		err = fault.Wrap(fault.Unauthenticated, err, "%s", fault.Message(err))
 	}
 	if fault.KindOf(err) == fault.Forbidden && isPage(r) {
@@ -181,9 +191,14 @@ func (a *Auth) recognise(r *http.Request, s *session) {
 }
 
 // identify finds the user of a request and sets the login cookie where the answer should carry one. The error
-// is Forbidden or TooMany.
+// is Forbidden, Unauthenticated or TooMany.
 func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) error {
 	a.recognise(r, s)
+	token, inQuery := tokenOf(r)
+	dialect := a.dialectOf(r.URL.Path)
+	if dialect != nil && dialect.Accounts && a.cfg.Accounts != nil && looksSigned(token) {
+		return a.identifyAccount(r, s, token)
+	}
 	if !a.Enabled() {
 		if !s.known {
 			s.user, s.known = anonymous(), true
@@ -192,10 +207,8 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 		return nil
 	}
 	c := a.creds.Load()
-	token, inQuery := tokenOf(r)
-	dialect := a.dialectOf(r.URL.Path)
 	proof := viaToken
-	if _, password, ok := r.BasicAuth(); ok && dialect != nil && token == "" {
+	if _, password, ok := r.BasicAuth(); ok && dialect != nil && !dialect.Accounts && token == "" {
 		token, proof = password, viaBasic
 	}
 	if !c.hasToken {
@@ -217,6 +230,18 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 	if dialect == nil && a.mayLogIn(r, s, inQuery) {
 		a.logIn(w, r, s)
 	}
+	return nil
+}
+
+// identifyAccount finds the account that an access token was given to. The error is Unauthenticated, or the database's.
+func (a *Auth) identifyAccount(r *http.Request, s *session, token string) error {
+	name, err := a.cfg.Accounts.verify(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	s.via, s.known, s.account = viaToken, true, name
+	s.user = User{Username: name}
+	s.user.fill()
 	return nil
 }
 

@@ -43,18 +43,33 @@ type Config struct {
 	UpdatableFields []string
 	// Dialects are parts of the server whose clients are not Jupyter's.
 	Dialects []Dialect
+	// Accounts are the people whom dialects may let in beside the bearer of the token. nil: nobody.
+	Accounts *Accounts
 	// PublicMetrics serves /metrics without credentials.
 	PublicMetrics bool
 }
 
-// Dialect is a part of the server whose clients know no tokens: they send HTTP Basic with the token as the password,
-// whatever the user's name. There, missing and wrong credentials are 401 with a challenge, and errors are written the
-// dialect's way. Everything else is as elsewhere.
+// Dialect is a part of the server whose clients are not Jupyter's. There, missing and wrong credentials are 401 with
+// a challenge, and errors are written the dialect's way. Everything else is as elsewhere.
 type Dialect struct {
 	// Has tells whether a path, decoded and without the base URL, belongs to it.
 	Has func(path string) bool
+	// Public tells of a path of its own that it asks for no credentials: how one gets them. nil: none does.
+	Public func(path string) bool
 	// WriteError writes the answer to a request that is refused.
 	WriteError func(http.ResponseWriter, *http.Request, error)
+	// Accounts lets those in who bring an access token of Config.Accounts, too, and challenges for one. Without
+	// it, clients know no tokens: they send HTTP Basic with the server's token as the password, whatever the
+	// user's name.
+	Accounts bool
+}
+
+// challenge is the value of WWW-Authenticate.
+func (d *Dialect) challenge() string {
+	if d.Accounts {
+		return `Bearer realm="nbserv"`
+	}
+	return `Basic realm="nbserv: the token is the password", charset="UTF-8"`
 }
 
 // dialectOf is the dialect that a path belongs to, or nil.

@@ -7,8 +7,11 @@
 // token or a password ends every cookie, also over a restart. Clients that send the token need no cookie and are
 // asked for no XSRF token; browsers that send the cookie are asked for both a right origin and the XSRF token.
 //
+// Accounts are people whom dialects know by name and password. They are kept in the database, log in for a short-lived
+// access token (a JWT) and a refresh token that is good once, and reach the dialects that ask for them, nothing else.
+//
 // The package starts no goroutine. *Auth is safe for concurrent use.
 //
 // Specifications: jupyter_server's REST behaviour, RFC 6265 (cookies), RFC 6454 (origins), Fetch Metadata
-// (Sec-Fetch-Site), the CORS protocol of the Fetch standard.
+// (Sec-Fetch-Site), the CORS protocol of the Fetch standard, RFC 7519 (JWT), RFC 6750 (bearers).
 package auth

@@ -155,7 +155,7 @@ func (a *Auth) changePassword(ctx context.Context, password string) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, err, "use the new password")
 	}
-	a.creds.Store(c)
+	a.use(c)
 	return nil
 }
 

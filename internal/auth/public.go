@@ -33,7 +33,13 @@ func (a *Auth) isPublic(path string) bool {
 	if a.cfg.PublicMetrics && path == "/metrics" {
 		return true
 	}
-	return matches(public, path) && !ambiguous(path)
+	if ambiguous(path) {
+		return false
+	}
+	if d := a.dialectOf(path); d != nil && d.Public != nil && d.Public(path) {
+		return true
+	}
+	return matches(public, path)
 }
 
 func matches(list []string, path string) bool {

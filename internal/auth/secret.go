@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,7 @@ type credentials struct {
 	token     [sha256.Size]byte // of the token; a digest makes the comparison independent of lengths
 	hasToken  bool
 	longToken bool   // too long to be guessed
+	stamp     int64  // of Admin: see Accounts
 	hash      string // of the password; "" without one
 	verify    func(password string) bool
 	macs      sync.Pool // of *macer
@@ -54,9 +56,13 @@ func newCredentials(secret []byte, token, hash string) (*credentials, error) {
 			return nil, err
 		}
 	}
-	key := hmac.New(sha256.New, secret)
-	fmt.Fprintf(key, "login cookie %q %q", token, hash)
-	sum := key.Sum(nil)
+	derive := func(purpose string) []byte {
+		key := hmac.New(sha256.New, secret)
+		fmt.Fprintf(key, "%s %q %q", purpose, token, hash)
+		return key.Sum(nil)
+	}
+	c.stamp = int64(binary.BigEndian.Uint64(derive("account")))
+	sum := derive("login cookie")
 	c.macs.New = func() any { return &macer{hash: hmac.New(sha256.New, sum)} }
 	return c, nil
 }

@@ -125,6 +125,15 @@ func sessionOf(ctx context.Context) *session {
 	return s
 }
 
+// Owner is the account that the request of ctx acts for: Admin for whoever has the server's own token or password, and
+// for everybody on a server without authentication.
+func Owner(ctx context.Context) string {
+	if s := sessionOf(ctx); s != nil && s.account != "" {
+		return s.account
+	}
+	return Admin
+}
+
 // UserFrom is the user that Wrap let in with the request of ctx; false on a public route and outside Wrap.
 func UserFrom(ctx context.Context) (User, bool) {
 	if s := sessionOf(ctx); s != nil && s.known {

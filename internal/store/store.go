@@ -54,6 +54,15 @@ func Open(ctx context.Context, path string, log *slog.Logger, schemas ...Schema)
 	return open(ctx, path, schemas)
 }
 
+// OpenBeside is Open for a second process beside the one whose database it is: a damaged file is an error, and stays
+// where it is.
+func OpenBeside(ctx context.Context, path string, schemas ...Schema) (*DB, error) {
+	if err := prepare(path); err != nil {
+		return nil, err
+	}
+	return open(ctx, path, schemas)
+}
+
 // prepare makes the file, because SQLite would make it readable for others. The WAL gets the file's mode.
 func prepare(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
