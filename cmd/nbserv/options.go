@@ -312,7 +312,8 @@ func (o option) defaultText() string {
 
 // writeHelp prints the options by package.
 func writeHelp(w io.Writer) {
-	fmt.Fprint(w, "nbserv is a Jupyter-compatible notebook server.\n\nUsage:\n  nbserv [flags]\n  nbserv password    ask for a password and print its hash, for --password\n")
+	fmt.Fprint(w, "nbserv is a Jupyter-compatible notebook server.\n\nUsage:\n  nbserv [flags]\n  nbserv password    ask for a password and print its hash, for --password\n"+
+		"  nbserv user        add|list|remove|passwd: accounts for the R Server API\n")
 	group := ""
 	for _, o := range options {
 		if o.group != group {

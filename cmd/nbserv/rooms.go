@@ -44,7 +44,12 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if s.state, err = openStateDir(c.StateDir, c.env.stateHome(), c.RootDir); err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
-	c.Auth.StateDir = s.state.path
+	ctx := context.Background()
+	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, trust.Schema, auth.AccountSchema)
+	if err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	c.Auth.StateDir, c.Auth.Accounts = s.state.path, auth.NewAccounts(s.db, log)
 	if s.auth, err = auth.New(c.Auth, log); err != nil {
 		return err
 	}
@@ -52,10 +57,6 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--event-schema-dir: %w", err)
 	}
 	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
-	ctx := context.Background()
-	if s.db, err = store.Open(ctx, filepath.Join(s.state.path, "nbserv.db"), log, sessions.Schema, trust.Schema); err != nil {
-		return fmt.Errorf("--state-dir: %w", err)
-	}
 	c.Contents.Notary = trust.New(s.db, log)
 	c.Contents.StagingDir = filepath.Join(s.state.path, "staging")
 	if s.files, err = contents.New(c.Contents); err != nil {
