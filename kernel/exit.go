@@ -11,6 +11,8 @@ import (
 // String says how the process ended, for people.
 func (e Exit) String() string {
 	switch {
+	case e.OverDisk:
+		return "it used more disk space than its limit and was killed"
 	case e.OutOfMemory:
 		return "it ran out of memory and was killed by the system"
 	case e.Signal != 0 && e.CoreDumped:

@@ -42,6 +42,8 @@ type StartOptions struct {
 	Env  map[string]string // from the client: data, never templates; loader variables are refused
 	// Limits of the kernel; what they leave open its kernelspec decides, then Config.Limits.
 	Limits Limits
+	// Sandbox confines the kernel's processes; nil runs them as the server's own user. Cwd is then of no use.
+	Sandbox *Sandbox
 }
 
 // AttachOptions say who attaches and from where it reads on.

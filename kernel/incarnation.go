@@ -60,6 +60,7 @@ func (k *Kernel) launch(ctx context.Context) error {
 	}
 	proc, err := k.prov.Launch(ctx, Launch{
 		KernelID: k.id, Spec: spec, ConnectionFile: files.File, Release: files.Release, Cwd: cwd, Env: k.start.Env, Limits: limits,
+		Sandbox: k.start.Sandbox,
 	})
 	if err != nil {
 		return errors.Join(err, files.Close())

@@ -22,6 +22,7 @@ type Launch struct {
 	Cwd            string            // absolute; "" is the server's own
 	Env            map[string]string // the client's additions: see CheckEnv
 	Limits         Limits            // of the process tree
+	Sandbox        *Sandbox          // what the process tree may see and do; nil for all
 }
 
 // Process is one incarnation of a kernel: a process tree. Safe for concurrent use.
@@ -47,6 +48,7 @@ type Record struct {
 	PGID      int
 	StartTime uint64 // in clock ticks since boot on Linux (/proc/PID/stat), to tell a reused PID; 0 if unknown
 	Mark      string // the value of NBSERV_KERNEL_PROCESS in the environment of every process of the tree
+	Wrapped   bool   // PID is the one that confines the kernel: signals that ask for something are not for it
 }
 
 // Exit is how a process ended.
@@ -55,6 +57,7 @@ type Exit struct {
 	Signal      syscall.Signal // 0 when it exited by itself
 	CoreDumped  bool
 	OutOfMemory bool   // the system ended it to free memory
+	OverDisk    bool   // we ended it: it kept more on the disk than its Sandbox lets it
 	Stderr      string // the last 64 KiB it wrote to stdout and stderr, for the log and the death notice
 	State       *os.ProcessState
 }

@@ -22,19 +22,20 @@ type localProcess struct {
 	oom    oomCounter
 	done   chan struct{}
 
-	mu     sync.Mutex
-	ended  bool           // guarded by mu: the process was waited for, its PID may be another's
-	killed bool           // guarded by mu: by us
-	seen   map[int]uint64 // guarded by mu: start times of members of the tree by PID
-	exit   Exit           // written before done is closed
+	mu       sync.Mutex
+	ended    bool           // guarded by mu: the process was waited for, its PID may be another's
+	killed   bool           // guarded by mu: by us
+	overDisk bool           // guarded by mu: killed by watchDisk
+	seen     map[int]uint64 // guarded by mu: start times of members of the tree by PID
+	exit     Exit           // written before done is closed
 }
 
-// watchProcess takes over a process that was just started.
-func watchProcess(cmd *exec.Cmd, out *output, mark string, oomFiles []string) *localProcess {
+// watchProcess takes over a process that was just started, and that confines the kernel when there is a box.
+func watchProcess(cmd *exec.Cmd, out *output, mark string, oomFiles []string, box *Sandbox) *localProcess {
 	pid := cmd.Process.Pid
 	p := &localProcess{
 		cmd: cmd, output: out, done: make(chan struct{}), seen: map[int]uint64{}, oom: newOOMCounter(oomFiles),
-		record: Record{PID: pid, PGID: pid, StartTime: startTime(pid), Mark: mark},
+		record: Record{PID: pid, PGID: pid, StartTime: startTime(pid), Mark: mark, Wrapped: box.wraps()},
 	}
 	out.start()
 	go p.watch() // ends with the process; Done tells
@@ -51,12 +52,16 @@ func (p *localProcess) watch() {
 	p.mu.Lock()
 	_ = p.cmd.Wait() // an exit code that is not 0 is an error too; State tells more
 	p.ended = true
-	killed := p.killed
+	killed, overDisk := p.killed, p.overDisk
 	p.mu.Unlock()
 
 	p.exit = newExit(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
+	if p.record.Wrapped {
+		p.exit = p.exit.unwrapped()
+	}
 	p.exit.State = p.cmd.ProcessState
 	p.exit.Stderr = p.output.finish()
+	p.exit.OverDisk = overDisk
 	p.exit.OutOfMemory = p.exit.Signal == syscall.SIGKILL && !killed && p.oom.rose()
 	close(p.done)
 }
@@ -73,6 +78,9 @@ func (p *localProcess) Done() <-chan struct{} { return p.done }
 func (p *localProcess) Exit() Exit            { return p.exit }
 
 func (p *localProcess) Interrupt() error {
+	if p.record.Wrapped {
+		return p.interruptInside()
+	}
 	alive, err := p.signalGroup(syscall.SIGINT)
 	if !alive {
 		return fault.New(fault.Gone, "the kernel's process has ended")
@@ -83,6 +91,10 @@ func (p *localProcess) Interrupt() error {
 func (p *localProcess) Terminate() error {
 	tree := p.members() // before the signal: those whose parent it ends are harder to find
 	defer closeAll(tree)
+	if p.record.Wrapped {
+		p.signalInside(tree, syscall.SIGTERM)
+		return nil
+	}
 	alive, err := p.signalGroup(syscall.SIGTERM)
 	for _, m := range tree {
 		if !alive || m.pgid != p.record.PGID {

@@ -56,10 +56,18 @@ func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
 	if err := checkCwd(a.Cwd); err != nil {
 		return nil, err
 	}
+	if err := a.Sandbox.Validate(); err != nil {
+		return nil, err
+	}
 	mark := randomHex(markBytes)
 	argv, path, err := l.command(a)
 	if err != nil {
 		return nil, err
+	}
+	if a.Sandbox != nil {
+		if argv, path, err = l.confine(a, argv, path); err != nil {
+			return nil, err
+		}
 	}
 	out, err := newOutput()
 	if err != nil {
@@ -77,7 +85,11 @@ func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
 		out.abandon()
 		return nil, startFault(err, a.Spec)
 	}
-	return watchProcess(cmd, out, mark, l.oomFiles), nil
+	p := watchProcess(cmd, out, mark, l.oomFiles, a.Sandbox)
+	if s := a.Sandbox; s != nil && s.DiskBytes > 0 {
+		go p.watchDisk(s.folders(filepath.Dir(a.ConnectionFile)), s.DiskBytes) // ends with the process
+	}
+	return p, nil
 }
 
 // checkCwd makes a missing working folder a clear error: exec would report it as if the command was missing.

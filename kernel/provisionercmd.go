@@ -44,7 +44,7 @@ func (l *Local) command(a Launch) (argv []string, path string, err error) {
 		})
 	}
 	// The client's PATH is for the kernel to use, not for finding the kernel (S11).
-	path, err = lookPath(argv[0], l.specEnv(a.Spec)["PATH"], a.Cwd)
+	path, err = lookPath(argv[0], l.specEnv(a.Spec, nil)["PATH"], a.Cwd)
 	if err != nil {
 		return nil, "", startFault(err, a.Spec)
 	}

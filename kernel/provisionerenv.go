@@ -98,8 +98,11 @@ func parseEnviron(environ []string) map[string]string {
 }
 
 // specEnv is the environment of a kernel without the client's part: what it inherits and the kernelspec's own.
-func (l *Local) specEnv(s Spec) map[string]string {
+func (l *Local) specEnv(s Spec, box *Sandbox) map[string]string {
 	env := maps.Clone(l.environ)
+	if box != nil {
+		env = box.environ(l.environ)
+	}
 	for name, value := range s.Env {
 		env[name] = expandVars(value, l.environ)
 	}
@@ -112,13 +115,16 @@ func (l *Local) specEnv(s Spec) map[string]string {
 // env is a kernel's whole environment: inherited, then the client's, then the kernelspec's, which has the last
 // word as in jupyter_client.
 func (l *Local) env(a Launch, mark string) []string {
-	env := l.specEnv(a.Spec)
+	env := l.specEnv(a.Spec, a.Sandbox)
 	for name, value := range a.Env {
 		if _, fixed := a.Spec.Env[name]; !fixed {
 			env[name] = value
 		}
 	}
-	if a.Cwd != "" {
+	switch {
+	case a.Sandbox != nil:
+		env["PWD"] = a.Sandbox.mount()
+	case a.Cwd != "":
 		env["PWD"] = a.Cwd
 	}
 	env[kernelIDVar] = a.KernelID

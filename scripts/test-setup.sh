@@ -31,8 +31,21 @@ else
 	say "skipped: the tests with R (they need Debian's r-base-core and r-cran-irkernel, or R with IRkernel on PATH)"
 fi
 
+# bubblewrap confines kernels. It may be there and not work: some containers let nobody make namespaces.
+can_confine() { command -v bwrap >/dev/null && bwrap --unshare-user --unshare-net --ro-bind / / true 2>/dev/null; }
+if ! command -v bwrap >/dev/null && can_apt; then
+	say "installing bubblewrap"
+	apt_install bubblewrap || say "apt-get could not install bubblewrap"
+fi
+if can_confine; then
+	sandbox=1
+else
+	say "skipped: the tests of confined kernels (bubblewrap is not installed, or does not work here)"
+fi
+
 # The tests' own home: what a user has installed or configured must not change what they see.
 printf 'export PATH=%q\n' "$venv/bin:$PATH"
 printf 'export JUPYTER_PATH=%q\n' "$venv/share/jupyter"
 printf 'export NBSERV_REQUIRE_KERNELS=%q\n' "$kernels"
+printf 'export NBSERV_REQUIRE_SANDBOX=%q\n' "${sandbox:-}"
 printf 'export NBSERV_TEST_PYTHON=%q\n' "$venv/bin/python"
