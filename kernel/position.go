@@ -64,6 +64,7 @@ type Status struct {
 	LastActivity   time.Time
 	Connections    int    // attached clients
 	Reason         string // why it is dead, for people; "" while it lives
+	Cwd            string // the absolute folder it is started in; "" is the root folder
 
 	Position Position // the newest place in its journal
 	// Departed grows whenever a client session that had sent execute_requests detaches.

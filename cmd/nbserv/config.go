@@ -16,6 +16,7 @@ import (
 
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
+	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/ws"
@@ -51,6 +52,9 @@ type Config struct {
 	Terminals      terminals.Config
 	EventSchemaDir string // further event schemas
 
+	Nbconvert        nbconvert.Config
+	NbconvertSandbox bool // pages made of notebooks are kept from acting as their user
+
 	ImageStore ImageStoreConfig
 
 	// Logs
@@ -83,10 +87,13 @@ func defaultConfig(env environment) Config {
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
 		Terminals:     terminals.DefaultConfig(),
-		LogLevel:      "info",
-		LogFormat:     "text",
-		env:           env,
-		limits:        defaultLimits(),
+		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
+
+		NbconvertSandbox: true,
+		LogLevel:         "info",
+		LogFormat:        "text",
+		env:              env,
+		limits:           defaultLimits(),
 	}
 }
 
@@ -211,6 +218,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--port-retries: %d is negative", c.PortRetries)
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return fmt.Errorf("--certfile and --keyfile go together")
+	case c.Nbconvert.Timeout <= 0:
+		return fmt.Errorf("--nbconvert-timeout: %v is not positive", c.Nbconvert.Timeout)
 	case c.StopTimeout <= 0:
 		return fmt.Errorf("--stop-timeout: %v is not positive", c.StopTimeout)
 	case c.noAuth() && !c.loopback() && !c.NoAuth:

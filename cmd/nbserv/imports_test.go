@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/httpx":           {},
 	"internal/events":          {"internal/socket"},
 	"internal/fault":           {},
+	"internal/nbconvert":       {},
 	"internal/socket":          {},
 	"internal/store":           {},
 	"internal/terminals":       {"internal/socket"},

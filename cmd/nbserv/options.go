@@ -185,6 +185,11 @@ var options = []option{
 	{"ImageStore", "imagestore-listen", func(c *Config) any { return &c.ImageStore.Listen }, nil,
 		"further address, host:port, that serves the ImageStore alone (its clients expect port 19080)", false},
 
+	{"Contents", "nbconvert-timeout", func(c *Config) any { return &c.Nbconvert.Timeout }, nil,
+		"how long the conversion of a notebook into another format may take", false},
+	{"Contents", "nbconvert-sandbox", func(c *Config) any { return &c.NbconvertSandbox }, []string{"ServerApp.nbconvert_csp_sandbox"},
+		"keep the scripts of converted notebooks from acting as their user", false},
+
 	{"Events", "event-schema-dir", func(c *Config) any { return &c.EventSchemaDir }, nil,
 		"folder of further event schemas (YAML or JSON) that clients may emit events of", false},
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nbserv/nbserv/internal/events"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/sessions"
 )
@@ -33,6 +34,7 @@ func (s *server) router() *mux.Router {
 	r.Handle("/", httpx.Handler(s.getLanding)).Methods(get...)
 	r.Handle("/api", httpx.Handler(s.getVersion)).Methods(get...)
 	r.Handle("/api/status", httpx.Handler(s.getStatus)).Methods(get...)
+	r.Handle("/api/resolvePath", httpx.Handler(s.getResolvePath)).Methods(http.MethodGet)
 	r.Handle("/api/spec.yaml", static("text/x-yaml", spec)).Methods(get...)
 	r.Handle("/api/security/csp-report", httpx.Handler(s.postCSPReport)).Methods(http.MethodPost)
 	r.Handle("/api/shutdown", httpx.Handler(s.postShutdown)).Methods(http.MethodPost)
@@ -46,7 +48,11 @@ func (s *server) router() *mux.Router {
 	(&kernel.API{Host: s.host, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
-	contents.NewAPI(toldStore{s.files, s.events}, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
+	files := toldStore{s.files, s.events}
+	contents.NewAPI(files, s.files.Checkpoints(), s.files.Staging(), s.cfg.Contents).Register(r)
+	(&nbconvert.API{
+		Converter: converter(&s.cfg, s.specs, s.log), Read: readNotebook(files, s.files.KernelDir), BaseURL: s.cfg.BaseURL,
+	}).Register(r)
 	s.imageStore().Register(r)
 	s.sockets.Register(r)
 	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)
