@@ -113,22 +113,6 @@ func TestReplaysRemembersTheRecentPast_S9(t *testing.T) {
 	require.False(t, r.repeats(nil), "unsigned messages cannot be told apart")
 }
 
-func TestOpenRequestsAreBounded_P9(t *testing.T) {
-	var o openRequests
-	for i := range 10 * maxOpen {
-		m := compose(Shell, "s", "execute_request", nil, struct{}{})
-		require.True(t, o.add(m, "s"))
-		if i%3 == 0 {
-			o.remove(o.byID[m.Header.MsgID])
-		}
-		require.LessOrEqual(t, len(o.byID), maxOpen)
-		require.LessOrEqual(t, len(o.order), 2*maxOpen+1)
-	}
-	require.Equal(t, maxOpen-1, len(o.take()), "the last one was removed")
-	require.Zero(t, len(o.all()))
-	require.False(t, o.add(compose(Stdin, "s", "input_reply", nil, struct{}{}), "s"))
-}
-
 func FuzzCodecDecode(f *testing.F) {
 	c := Codec{}
 	m, _ := NewMessage(IOPub, parts(plainHeader, "null", "{}", `{"a":[1,2]}`), [][]byte{{0}})

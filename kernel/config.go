@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ type Config struct {
 	Logger *slog.Logger // default: discards
 }
 
-// Validate reports the first setting that makes no sense, naming its flag.
+// Validate reports the first setting that makes no sense, naming its flag, or its field if it has none.
 func (c Config) Validate() error {
 	for _, d := range []struct {
 		flag  string
@@ -68,6 +69,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxKernels < 0 {
 		return fault.New(fault.Invalid, "--max-kernels must not be negative")
+	}
+	if most := cmp.Or(c.Journal.MaxBytes, defaultMaxBytes); c.Journal.KeepBytes > most || c.Journal.AwayBytes > most {
+		return fault.New(fault.Invalid, "Journal: KeepBytes and AwayBytes must not exceed MaxBytes, %d", most)
 	}
 	for _, l := range []struct {
 		flag string

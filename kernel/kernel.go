@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,6 +149,12 @@ func (k *Kernel) send(from string, m *Message) error {
 		k.write(end)
 		return nil
 	}
+	if tracked {
+		if err := k.makeRoom(m); err != nil {
+			k.mu.Unlock()
+			return err
+		}
+	}
 	conn := k.readyConn()
 	if conn == nil {
 		err := k.hold(m)
@@ -171,6 +178,24 @@ func (k *Kernel) send(from string, m *Message) error {
 	k.refuse(m, err)
 	return err
 }
+
+// makeRoom ends a request in favour of m, or m itself where it is the one too many: then it is Busy. mu is held.
+func (k *Kernel) makeRoom(m *Message) error {
+	r := k.open.surplus(k.open.byID[m.Header.MsgID])
+	switch {
+	case r == nil:
+		return nil
+	case r.id != m.Header.MsgID:
+		k.write([]ending{{r.to, r.endings(k.voice, "NoReply", tooManyOpen)}})
+		return nil
+	}
+	err := fault.New(fault.Busy, "%s", tooManyOpen)
+	k.write([]ending{{r.to, r.endings(k.voice, "NotSent", tooManyOpen)}})
+	return err
+}
+
+// tooManyOpen is why a request ends before its answer.
+var tooManyOpen = "the kernel has not answered " + strconv.Itoa(maxOpen) + " other requests"
 
 // hold keeps m until a connection is ready. mu is held.
 func (k *Kernel) hold(m *Message) error {

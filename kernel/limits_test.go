@@ -53,4 +53,6 @@ func TestLimitsThatMakeNoSense(t *testing.T) {
 	}
 	require.NoError(t, Limits{}.Validate())
 	require.ErrorContains(t, Config{Limits: Limits{Processes: -1}}.Validate(), "--kernel-max-processes")
+	require.ErrorContains(t, Config{Journal: JournalLimits{MaxBytes: 10, KeepBytes: 11}}.Validate(), "KeepBytes")
+	require.NoError(t, Config{Journal: JournalLimits{MaxBytes: 11, KeepBytes: 11}}.Validate())
 }

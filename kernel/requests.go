@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// maxOpen bounds the requests that are remembered until their answers have come; the oldest is forgotten.
+// maxOpen bounds the requests that are remembered until their answers have come. More executions than that are
+// refused; of the others, the oldest makes room: some kernels never answer some of them.
 const maxOpen = 4096
 
 // request is one client's request that the kernel has not finished.
@@ -28,6 +29,7 @@ type request struct {
 type openRequests struct {
 	byID  map[string]*request
 	order []*request // may hold finished ones, which byID no longer has
+	aside int        // of byID, those that are no executions
 }
 
 // add notes m if it is a request that the kernel answers; false for anything else.
@@ -41,35 +43,48 @@ func (o *openRequests) add(m *Message, to string) bool {
 	header := json.RawMessage(bytes.Clone(m.Parts[PartHeader])) // m's bytes may be one large frame
 	r := &request{to: to, kind: strings.Clone(m.Header.MsgType), channel: m.Channel, header: header}
 	r.id = strings.Clone(m.Header.MsgID)
+	o.remove(o.byID[r.id]) // by a client that uses an id twice
 	o.byID[r.id] = r
-	o.order = append(o.order, r)
-	if len(o.byID) > maxOpen {
-		o.forgetOldest()
+	if r.kind != executeRequest {
+		o.aside++
 	}
+	o.order = append(o.order, r)
 	if len(o.order) > 2*maxOpen {
 		o.compact()
 	}
 	return true
 }
 
-func (o *openRequests) forgetOldest() {
-	for i, r := range o.order {
-		if o.byID[r.id] == r {
-			delete(o.byID, r.id)
-			o.order = o.order[i+1:]
-			return
+// surplus is the request that is one too many once r was added, and forgets it; nil if there is room.
+func (o *openRequests) surplus(r *request) *request {
+	if len(o.byID) <= maxOpen {
+		return nil
+	}
+	for _, old := range o.order {
+		if o.aside == 0 {
+			break
+		}
+		if o.byID[old.id] == old && old.kind != executeRequest {
+			r = old
+			break
 		}
 	}
+	o.remove(r)
+	return r
 }
 
 func (o *openRequests) compact() {
 	o.order = append([]*request(nil), o.all()...)
 }
 
-// remove forgets r.
+// remove forgets r; nil is nobody.
 func (o *openRequests) remove(r *request) {
-	if o.byID[r.id] == r {
-		delete(o.byID, r.id)
+	if r == nil || o.byID[r.id] != r {
+		return
+	}
+	delete(o.byID, r.id)
+	if r.kind != executeRequest {
+		o.aside--
 	}
 	if len(o.byID) == 0 {
 		o.order = nil

@@ -2,10 +2,12 @@ package kernel
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -26,6 +28,9 @@ const (
 	// maxFrameBytes bounds one ZMTP frame. A kernel sends a picture or a widget's buffer as one frame;
 	// nothing that a browser survives is larger.
 	maxFrameBytes = 1 << 30
+	// heldFrameBytes is the size from which on a frame is held back until all of it has come: zmq4 allocates what a
+	// header claims. It costs a copy of what is larger than most pictures.
+	heldFrameBytes = 1 << 20
 	// maxWireMessageBytes bounds the frames of one message together.
 	maxWireMessageBytes = 2 << 30
 	// maxWireFrames bounds the number of frames of one message.
@@ -70,6 +75,7 @@ type link struct {
 
 	// owned by the reader
 	head   int    // bytes of a checked frame header that are still to be read
+	held   []byte // what was read of a large frame, header included, and not handed on yet
 	body   uint64 // bytes of a body, or of the greeting, that are still to be read
 	frames int    // frames of the message under way
 	bytes  uint64 // and their bytes
@@ -99,13 +105,36 @@ func (l *link) Read(p []byte) (int, error) {
 	if uint64(len(p)) > left {
 		p = p[:left]
 	}
-	n, err := l.r.Read(p)
+	n, err := l.take(p)
 	if l.head > 0 {
 		l.head -= n
 	} else {
 		l.body -= uint64(n)
 	}
 	return n, err
+}
+
+// take reads from what is held back, or from the connection.
+func (l *link) take(p []byte) (int, error) {
+	if l.held == nil {
+		return l.r.Read(p)
+	}
+	n := copy(p, l.held)
+	if l.held = l.held[n:]; len(l.held) == 0 {
+		l.held = nil
+	}
+	return n, nil
+}
+
+// hold reads a large frame as it comes, so that no more is allocated than the peer has sent, twice at most.
+func (l *link) hold(size uint64) error {
+	var b bytes.Buffer
+	n, err := io.Copy(&b, io.LimitReader(l.r, int64(size)))
+	if err == nil && uint64(n) < size {
+		err = io.ErrUnexpectedEOF
+	}
+	l.held = b.Bytes()
+	return err
 }
 
 // nextFrame looks at the next frame's header without consuming it and refuses what is out of bounds.
@@ -133,6 +162,9 @@ func (l *link) nextFrame() error {
 	}
 	if flags&flagMore == 0 {
 		l.frames, l.bytes = 0, 0
+	}
+	if size >= heldFrameBytes {
+		return l.hold(uint64(l.head) + size)
 	}
 	return nil
 }

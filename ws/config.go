@@ -34,21 +34,21 @@ type Config struct {
 // DefaultConfig is the Config with every default filled in, as a command line shows them.
 func DefaultConfig() Config { return Config{}.withDefaults() }
 
-// Validate reports the first setting that makes no sense, naming its flag.
+// Validate reports the first setting that makes no sense, naming its flag, or its field if it has none.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	switch {
 	case c.WriteTimeout < 0:
 		return fault.New(fault.Invalid, "--ws-write-timeout must be positive")
 	case c.PongTimeout < c.PingInterval:
-		return fault.New(fault.Invalid, "--ws-pong-timeout (%v) must not be shorter than --ws-ping-interval (%v)",
+		return fault.New(fault.Invalid, "PongTimeout (%v) must not be shorter than --ws-ping-interval (%v)",
 			c.PongTimeout, c.PingInterval)
 	case c.MaxMessageBytes < minMessageBytes:
 		return fault.New(fault.Invalid, "--ws-max-message-bytes must be at least %d", minMessageBytes)
 	case c.MaxBatch < 1 || c.MaxBatch > maxBatch:
-		return fault.New(fault.Invalid, "--ws-max-batch must be 1 to %d", maxBatch)
+		return fault.New(fault.Invalid, "MaxBatch must be 1 to %d", maxBatch)
 	case c.StopCode != closeGoingAway && c.StopCode != closeServiceRestart:
-		return fault.New(fault.Invalid, "--ws-stop-code must be %d or %d", closeGoingAway, closeServiceRestart)
+		return fault.New(fault.Invalid, "StopCode must be %d or %d", closeGoingAway, closeServiceRestart)
 	}
 	return nil
 }

@@ -234,10 +234,10 @@ func TestConfigValidate(t *testing.T) {
 	require.NoError(t, Config{PingInterval: -1}.Validate())
 	for flag, c := range map[string]Config{
 		"--ws-write-timeout":     {WriteTimeout: -1},
-		"--ws-pong-timeout":      {PongTimeout: time.Second},
+		"PongTimeout":            {PongTimeout: time.Second},
 		"--ws-max-message-bytes": {MaxMessageBytes: 100},
-		"--ws-max-batch":         {MaxBatch: -1},
-		"--ws-stop-code":         {StopCode: 1000},
+		"MaxBatch":               {MaxBatch: -1},
+		"StopCode":               {StopCode: 1000},
 	} {
 		err := c.Validate()
 		require.Equal(t, fault.Invalid, fault.KindOf(err), flag)
