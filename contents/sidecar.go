@@ -140,7 +140,9 @@ func (s *Staging) readSidecar(name string) (*Upload, error) {
 	if err := u.replay(r); err != nil {
 		return nil, err
 	}
-	u.modified = info.ModTime()
+	// From here on the time is measured, also while somebody sets the clock.
+	now := time.Now()
+	u.modified = now.Add(-max(0, now.Sub(info.ModTime())))
 	return u, nil
 }
 

@@ -93,7 +93,7 @@ func (k *Kernel) Status() Status {
 	defer k.mu.Unlock()
 	k.looks++
 	return Status{
-		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.active,
+		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.lastActivity(),
 		Connections: len(k.clients), Reason: k.reason, Cwd: k.start.Cwd,
 		Position: k.journal.Position(), Departed: k.departed, Order: k.order, Serial: k.looks,
 	}

@@ -209,14 +209,17 @@ func (m *Manager) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	timer := time.NewTimer(m.cfg.CullInterval)
-	defer timer.Stop()
+	wait := m.cfg.CullInterval
 	for {
+		timer, due := time.NewTimer(wait), time.Now().Add(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		case <-timer.C:
-			timer.Reset(m.cull(time.Now()))
+			now := time.Now()
+			m.overslept(now.Sub(due))
+			wait = m.cull(now)
 		}
 	}
 }

@@ -249,7 +249,7 @@ type fileState struct {
 func stampOf(path string) fileStamp {
 	st := fileStamp{path: path, fileState: stateOf(path), settled: true}
 	if st.mode != 0 {
-		st.settled = time.Since(time.Unix(0, max(st.mtime, st.ctime))) > settleTime
+		st.settled = time.Since(time.Unix(0, max(st.mtime, st.ctime))).Abs() > settleTime // the clock may have been set back
 	}
 	return st
 }

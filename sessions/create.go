@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -115,7 +116,7 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 		if m.index.size() >= m.cfg.MaxSessions && !m.makeRoom(ctx) {
 			return Session{}, fault.New(fault.Busy, "the server has %d sessions, its limit", m.cfg.MaxSessions)
 		}
-		c.Put = []Row{newRow(req)}
+		c.Put = []Row{newRow(req, m.index.stamp(time.Now()))}
 	}
 	for id := range ended { // the Host forgets it, which frees its id, or finishes ending it
 		if err := m.host.Shutdown(ctx, id); err != nil && fault.KindOf(err) != fault.NotFound {

@@ -3,6 +3,7 @@ package sessions
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // binding is one session in the index.
@@ -18,6 +19,7 @@ type index struct {
 	all    []*binding            // guarded by mu; oldest first
 	byID   map[string]*binding   // guarded by mu
 	byPath map[string][]*binding // guarded by mu; oldest first; all of one path share one kernel
+	newest time.Time             // guarded by mu; the latest Created there ever was
 }
 
 func newIndex(rows []Row) *index {
@@ -26,6 +28,19 @@ func newIndex(rows []Row) *index {
 		x.insert(&binding{row: r})
 	}
 	return x
+}
+
+// stamp is the Created of a new session: now, or right after the newest one where the clock was set back. The order
+// of sessions is theirs, also after a restart.
+func (x *index) stamp(now time.Time) time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now = now.UTC().Truncate(time.Microsecond)
+	if !now.After(x.newest) {
+		now = x.newest.Add(time.Microsecond)
+	}
+	x.newest = now
+	return now
 }
 
 // snapshot gives every session, oldest first.
@@ -117,6 +132,9 @@ func (x *index) commit(c Change) {
 
 // insert needs mu, or an index that nobody else has yet.
 func (x *index) insert(b *binding) {
+	if b.row.Created.After(x.newest) {
+		x.newest = b.row.Created
+	}
 	x.all = append(x.all, b)
 	x.byID[b.row.ID] = b
 	x.byPath[b.row.Path] = append(x.byPath[b.row.Path], b)

@@ -258,9 +258,9 @@ func (m *Manager) hold(ctx context.Context, id string, paths ...string) (binding
 	}
 }
 
-func newRow(req CreateRequest) Row {
+func newRow(req CreateRequest, created time.Time) Row {
 	return Row{
 		ID: uuid.NewString(), Path: req.Path, Name: req.Name, Type: req.Type,
-		Created: time.Now().UTC().Truncate(time.Microsecond),
+		Created: created,
 	}
 }

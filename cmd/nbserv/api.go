@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/nbserv/nbserv/internal/clock"
 	"github.com/nbserv/nbserv/internal/httpx"
 )
 
@@ -79,7 +80,7 @@ func (a *activity) note(started time.Time) mux.MiddlewareFunc {
 }
 
 func (a *activity) last(started time.Time) time.Time {
-	return started.Add(time.Duration(a.nanos.Load()))
+	return clock.AsSet(started.Add(time.Duration(a.nanos.Load())))
 }
 
 // cspReport is the part of a violation report that helps an operator. Its addresses are a page's: they are

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/clock"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/store"
 )
@@ -77,7 +78,7 @@ type Accounts struct {
 
 // NewAccounts makes the Accounts of a database that was opened with AccountSchema.
 func NewAccounts(db *store.DB, log *slog.Logger) *Accounts {
-	return &Accounts{db: db, log: log, now: time.Now}
+	return &Accounts{db: db, log: log, now: clock.Steady}
 }
 
 // Account is one person.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/clock"
 	"github.com/nbserv/nbserv/internal/httpx"
 )
 
@@ -174,7 +175,7 @@ func (a *Auth) cookieNames(host string) *hostCookie {
 // was sent before the browser learnt of the logout.
 func (a *Auth) readCookie(r *http.Request, c *credentials, name string) (u User, ok, out bool) {
 	for v := range cookies(r.Header["Cookie"], name) {
-		if u, ok := c.open(name, v, time.Now()); ok {
+		if u, ok := c.open(name, v, clock.Steady()); ok {
 			if a.loggedOut.has(u.Username) {
 				return u, false, true
 			}
@@ -190,7 +191,7 @@ func (a *Auth) setCookie(w http.ResponseWriter, cl httpx.Client, u *User) {
 		return // its browser has logged out meanwhile: no answer in flight may undo that
 	}
 	names := a.cookieNames(cl.Host)
-	line := a.creds.Load().seal(names.name, u, time.Now(), a.cookieTail(cl))
+	line := a.creds.Load().seal(names.name, u, clock.Steady(), a.cookieTail(cl))
 	h := w.Header()
 	for i, old := range h["Set-Cookie"] {
 		if strings.HasPrefix(old, names.name+"=") {

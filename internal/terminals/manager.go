@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/clock"
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
@@ -129,7 +130,9 @@ func (m *Manager) command(dir string) *exec.Cmd {
 	return cmd
 }
 
-func (t *Terminal) info() Info { return Info{Name: t.name, LastActivity: t.lastActivity()} }
+func (t *Terminal) info() Info {
+	return Info{Name: t.name, LastActivity: clock.AsSet(t.lastActivity())}
+}
 
 // find gives a terminal by its name, or NotFound.
 func (m *Manager) find(name string) (*Terminal, error) {
