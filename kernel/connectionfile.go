@@ -57,7 +57,7 @@ func NewConnection(dir, id, kernelName string, t Transport) (*Connection, error)
 	}
 	c := &Connection{
 		Dir:  folder,
-		File: filepath.Join(folder, "kernel-"+id+".json"),
+		File: filepath.Join(folder, connectionFile(id)),
 		Info: ConnectionInfo{Transport: t, Key: randomHex(keyBytes), SignatureScheme: signatureScheme, KernelName: kernelName},
 	}
 	if err := c.fill(); err != nil {
@@ -66,6 +66,9 @@ func NewConnection(dir, id, kernelName string, t Transport) (*Connection, error)
 	}
 	return c, nil
 }
+
+// connectionFile is the name of a kernel's connection file, as notebooks expect to find it.
+func connectionFile(id string) string { return "kernel-" + id + ".json" }
 
 // fill chooses the sockets and writes the file.
 func (c *Connection) fill() error {

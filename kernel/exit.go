@@ -15,6 +15,8 @@ func (e Exit) String() string {
 		return "it used more disk space than its limit and was killed"
 	case e.OutOfMemory:
 		return "it ran out of memory and was killed by the system"
+	case e.Unknown:
+		return "its exit code is not known, for it was started by an earlier run of the server"
 	case e.Signal != 0 && e.CoreDumped:
 		return fmt.Sprintf("%s (signal %d, core dumped)", unix.SignalName(e.Signal), int(e.Signal))
 	case e.Signal != 0:

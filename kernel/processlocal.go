@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -16,11 +17,13 @@ const killWait = 2 * time.Second
 // localProcess is a Process of this machine.
 type localProcess struct {
 	// immutable
-	cmd    *exec.Cmd
+	child  *exec.Cmd // nil for one that another server started
 	record Record
-	output *output
+	end    *processWatch // nil for one that had ended when it was found
+	output *output       // nil for one whose output cannot be read
 	oom    oomCounter
 	done   chan struct{}
+	left   chan struct{} // closed when watch has ended without the process's end
 
 	mu       sync.Mutex
 	ended    bool           // guarded by mu: the process was waited for, its PID may be another's
@@ -30,40 +33,69 @@ type localProcess struct {
 	exit     Exit           // written before done is closed
 }
 
-// watchProcess takes over a process that was just started, and that confines the kernel when there is a box.
-func watchProcess(cmd *exec.Cmd, out *output, mark string, oomFiles []string, box *Sandbox) *localProcess {
-	pid := cmd.Process.Pid
-	p := &localProcess{
-		cmd: cmd, output: out, done: make(chan struct{}), seen: map[int]uint64{}, oom: newOOMCounter(oomFiles),
-		record: Record{PID: pid, PGID: pid, StartTime: startTime(pid), Mark: mark, Wrapped: box.wraps()},
+// newProcess makes a localProcess that nobody watches yet.
+func newProcess(r Record, end *processWatch, out *output, oomFiles []string) *localProcess {
+	return &localProcess{
+		record: r, end: end, output: out, oom: newOOMCounter(oomFiles), seen: map[int]uint64{},
+		done: make(chan struct{}), left: make(chan struct{}),
 	}
-	out.start()
-	go p.watch() // ends with the process; Done tells
-	return p
+}
+
+// start begins to watch. That ends with the process, or by Release.
+func (p *localProcess) start() {
+	if p.output != nil {
+		p.output.start()
+	}
+	go p.watch()
+	if p.record.DiskBytes > 0 {
+		go p.watchDisk(p.record.Folders, p.record.DiskBytes)
+	}
 }
 
 // watch waits for the process to end.
 func (p *localProcess) watch() {
-	awaitExit(p.record.PID)
-	// As long as it is not waited for, the PID names its group and session: the last moment to see who is in
-	// them.
+	if !p.end.await() {
+		close(p.left)
+		return
+	}
+	// As long as it is not waited for, or its session has members, the PID names its group and session: the last
+	// moment to see who is in them.
 	p.remember()
 
 	p.mu.Lock()
-	_ = p.cmd.Wait() // an exit code that is not 0 is an error too; State tells more
+	exit := p.status()
 	p.ended = true
 	killed, overDisk := p.killed, p.overDisk
 	p.mu.Unlock()
+	p.end.close()
 
-	p.exit = newExit(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
-	if p.record.Wrapped {
-		p.exit = p.exit.unwrapped()
+	if p.output != nil {
+		exit.Stderr = p.output.finish()
 	}
-	p.exit.State = p.cmd.ProcessState
-	p.exit.Stderr = p.output.finish()
-	p.exit.OverDisk = overDisk
-	p.exit.OutOfMemory = p.exit.Signal == syscall.SIGKILL && !killed && p.oom.rose()
+	exit.OverDisk = overDisk
+	exit.OutOfMemory = (exit.Signal == syscall.SIGKILL || exit.Unknown) && !killed && p.oom.rose()
+	p.exit = exit
 	close(p.done)
+}
+
+// status waits for the process, which has ended. mu is held.
+func (p *localProcess) status() (e Exit) {
+	switch {
+	case p.child != nil:
+		_ = p.child.Wait() // an exit code that is not 0 is an error too; State tells more
+		e = newExit(p.child.ProcessState.Sys().(syscall.WaitStatus))
+		e.State = p.child.ProcessState
+	default:
+		ws, ok := p.end.status()
+		if !ok {
+			return Exit{Code: -1, Unknown: true}
+		}
+		e = newExit(ws)
+	}
+	if p.record.Wrapped {
+		e = e.unwrapped()
+	}
+	return e
 }
 
 func newExit(ws syscall.WaitStatus) Exit {
@@ -76,6 +108,23 @@ func newExit(ws syscall.WaitStatus) Exit {
 func (p *localProcess) Record() Record        { return p.record }
 func (p *localProcess) Done() <-chan struct{} { return p.done }
 func (p *localProcess) Exit() Exit            { return p.exit }
+
+// Release implements Process.
+func (p *localProcess) Release() {
+	p.end.release()
+	select {
+	case <-p.done:
+		return
+	case <-p.left:
+	}
+	p.end.close()
+	if p.output != nil {
+		p.output.finish()
+	}
+	if p.child != nil {
+		_ = p.child.Process.Release()
+	}
+}
 
 func (p *localProcess) Interrupt() error {
 	if p.record.Wrapped {
@@ -149,7 +198,12 @@ func (p *localProcess) signalGroup(sig syscall.Signal) (alive bool, err error) {
 	if p.ended {
 		return false, nil
 	}
-	if err := syscall.Kill(-p.record.PGID, sig); err != nil {
+	if p.child != nil {
+		err = syscall.Kill(-p.record.PGID, sig)
+	} else if err = p.end.signalGroup(sig); errors.Is(err, syscall.ESRCH) {
+		return false, nil // it ended this moment
+	}
+	if err != nil {
 		return true, fault.Wrap(fault.Internal, err, "signal the kernel's process group")
 	}
 	return true, nil

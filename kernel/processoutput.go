@@ -16,7 +16,7 @@ const (
 // output keeps the end of what a kernel writes to its stdout and stderr. It is read all the time, so that no
 // kernel ever waits for us.
 type output struct {
-	child *os.File // the kernel's end, until it is started
+	child *os.File // the kernel's end, until it is started; nil for one that was there before
 	r     *os.File
 	tail  tail          // owned by pump, then by finish
 	done  chan struct{} // closed when pump has ended
@@ -36,9 +36,21 @@ func (o *output) abandon() {
 	_ = o.r.Close()
 }
 
+// inode names the pipe; 0 where that cannot be told.
+func (o *output) inode() uint64 {
+	info, err := o.r.Stat()
+	if err != nil {
+		return 0
+	}
+	st, _ := info.Sys().(*syscall.Stat_t)
+	return st.Ino
+}
+
 // start begins to read; the kernel has its end by now.
 func (o *output) start() {
-	_ = o.child.Close()
+	if o.child != nil {
+		_ = o.child.Close()
+	}
 	go o.pump() // ended by finish
 }
 
@@ -54,7 +66,7 @@ func (o *output) pump() {
 	}
 }
 
-// finish ends reading after the kernel's end and gives the last text. Children of the kernel may still hold the
+// finish ends reading, after the kernel's end or when it is left, and gives the last text. Children of the kernel may still hold the
 // pipe, so what is in it is read, and no end of file waited for.
 func (o *output) finish() string {
 	_ = o.r.SetReadDeadline(time.Unix(1, 0))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,16 +18,6 @@ import (
 // take a process out of our sight. It fails on no kernel that Go supports.
 func adoptOrphans() {
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-}
-
-// awaitExit blocks until the child pid has ended, and leaves it to be waited for.
-func awaitExit(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, syscall.EINTR) {
-			return
-		}
-	}
 }
 
 // outputPipe makes the pipe for a kernel's output. The kernel's end can read as well: it stays a reader of its
@@ -50,6 +41,34 @@ func outputPipe() (child, r *os.File, err error) {
 	}
 	_ = w.Close()
 	return child, r, nil
+}
+
+// reopenOutput finds the pipe that a kernel got as its stdout and stderr among the descriptors of the kernel,
+// which may have put another in its place (ipykernel does), and reads on from it: it was blocked, perhaps, since
+// its reader died. nil when nobody has it any more.
+func reopenOutput(r Record) *output {
+	if r.Output == 0 {
+		return nil
+	}
+	dir := "/proc/" + strconv.Itoa(r.PID) + "/fd/"
+	pipe := "pipe:[" + strconv.FormatUint(r.Output, 10) + "]"
+	names, _ := os.ReadDir(dir)
+	for _, n := range names {
+		if to, err := os.Readlink(dir + n.Name()); err != nil || to != pipe {
+			continue
+		}
+		f, err := os.OpenFile(dir+n.Name(), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			return &output{r: f, done: make(chan struct{})}
+		}
+	}
+	return nil
+}
+
+// bootID names this run of the machine.
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(id))
 }
 
 // proc is a line of the process table. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
@@ -117,13 +136,46 @@ func marked(pid int, mark []byte) bool {
 	return err == nil && (bytes.HasPrefix(env, mark[1:]) || bytes.Contains(env, mark))
 }
 
+// markOf is the mark in the environment of a process; "" when it has none, or none that we may see.
+func markOf(pid int) string {
+	env, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	for line := range bytes.SplitSeq(env, []byte{0}) {
+		if mark, ok := bytes.CutPrefix(line, []byte(markVar+"=")); ok {
+			return string(mark)
+		}
+	}
+	return ""
+}
+
+// findMarked finds the kernel's own process in a tree: the first of its session. 0 is none.
+func findMarked(mark string) (pid int) {
+	for _, q := range readProcs() {
+		if q.pid == q.sid && !q.dead && markOf(q.pid) == mark {
+			return q.pid
+		}
+	}
+	return 0
+}
+
+// strays finds the marks of living processes that begin with prefix and are not in keep.
+func strays(prefix string, keep map[string]bool) map[string]bool {
+	found := map[string]bool{}
+	for _, q := range readProcs() {
+		if mark := markOf(q.pid); strings.HasPrefix(mark, prefix) && !keep[mark] {
+			found[mark] = true
+		}
+	}
+	return found
+}
+
 // tree finds the members of the process tree, zombies too, and remembers them: processes of the kernel's session
 // or group, those that carry its mark, those seen before, and the descendants of all these.
 func (p *localProcess) tree() []proc {
 	rest := slices.DeleteFunc(readProcs(), func(q proc) bool { return q.pid == os.Getpid() || q.pid == 1 })
 	p.mu.Lock()
-	// Asked after the table was read: if the process was not waited for by now, its number was its own then.
-	held := !p.ended
+	// Asked after the table was read: if the process was not waited for by now, its number was its own then. That
+	// of another's child is free once it has ended, but not given away as long as it names a session.
+	held := !p.ended && (p.child != nil || p.holds(rest))
 	seen := maps.Clone(p.seen)
 	p.mu.Unlock()
 
@@ -154,6 +206,12 @@ func (p *localProcess) tree() []proc {
 		p.seen[q.pid] = q.start
 	}
 	return found
+}
+
+// holds tells whether no other process has the number of p in a table that was read while p was watched.
+func (p *localProcess) holds(table []proc) bool {
+	i := slices.IndexFunc(table, func(q proc) bool { return q.pid == p.record.PID })
+	return i < 0 || table[i].start == p.record.StartTime
 }
 
 // remember notes who is in the tree now.

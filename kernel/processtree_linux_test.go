@@ -139,8 +139,12 @@ func TestOrphanZombiesAreReaped_P11(t *testing.T) {
 	mine := exec.Command("/bin/true") // somebody's child, who will wait for it
 	require.NoError(t, mine.Start())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
-	awaitExit(pid)
-	awaitExit(mine.Process.Pid)
+	for _, p := range []int{pid, mine.Process.Pid} {
+		w, err := watchPID(p)
+		require.NoError(t, err)
+		require.True(t, w.await())
+		w.close()
+	}
 
 	dead := reapOrphans(nil)
 	require.Contains(t, dead, pid, "not at once: it could be somebody's")

@@ -59,7 +59,10 @@ func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
 	if err := a.Sandbox.Validate(); err != nil {
 		return nil, err
 	}
-	mark := randomHex(markBytes)
+	mark := a.Mark
+	if mark == "" {
+		mark = randomHex(markBytes)
+	}
 	argv, path, err := l.command(a)
 	if err != nil {
 		return nil, err
@@ -85,10 +88,26 @@ func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
 		out.abandon()
 		return nil, startFault(err, a.Spec)
 	}
-	p := watchProcess(cmd, out, mark, l.oomFiles, a.Sandbox)
+	r := Record{PID: cmd.Process.Pid, PGID: cmd.Process.Pid, Boot: bootID(), Mark: mark, Output: out.inode(), Wrapped: a.Sandbox.wraps()}
 	if s := a.Sandbox; s != nil && s.DiskBytes > 0 {
-		go p.watchDisk(s.folders(filepath.Dir(a.ConnectionFile)), s.DiskBytes) // ends with the process
+		r.Folders, r.DiskBytes = s.folders(filepath.Dir(a.ConnectionFile)), s.DiskBytes
 	}
+	return l.watch(cmd, out, r)
+}
+
+// watch takes over a process that was just started.
+func (l *Local) watch(cmd *exec.Cmd, out *output, r Record) (Process, error) {
+	end, err := watchPID(r.PID)
+	if err != nil { // a child is there until it is waited for
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		out.abandon()
+		return nil, fault.Wrap(fault.Internal, err, "the kernel's process cannot be watched")
+	}
+	r.StartTime = end.start
+	p := newProcess(r, end, out, l.oomFiles)
+	p.child = cmd
+	p.start()
 	return p, nil
 }
 

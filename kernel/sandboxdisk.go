@@ -36,7 +36,7 @@ func (s *Sandbox) folders(connectionDir string) []string {
 	return dirs
 }
 
-// watchDisk keeps what the tree holds in dirs below limit, until the process has ended: code that goes beyond it
+// watchDisk keeps what the tree holds in dirs below limit, until the process has ended or is left: code that goes beyond it
 // is interrupted, and killed when it goes on. Who is beyond it from the start may still remove things.
 func (p *localProcess) watchDisk(dirs []string, limit int64) {
 	timer := time.NewTimer(diskCheck)
@@ -45,6 +45,8 @@ func (p *localProcess) watchDisk(dirs []string, limit int64) {
 	for {
 		select {
 		case <-p.done:
+			return
+		case <-p.left:
 			return
 		case <-timer.C:
 		}

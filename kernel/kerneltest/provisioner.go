@@ -3,12 +3,14 @@ package kerneltest
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/kernel"
 )
 
@@ -25,7 +27,7 @@ type Provisioner struct {
 	options func(kernel.Launch) (Options, error) // immutable
 
 	mu       sync.Mutex
-	launched []*Kernel // guarded by mu
+	launched []process // guarded by mu
 }
 
 var _ kernel.Provisioner = (*Provisioner)(nil)
@@ -83,17 +85,58 @@ func (p *Provisioner) Launch(ctx context.Context, l kernel.Launch) (kernel.Proce
 	if err != nil {
 		return nil, err
 	}
+	pid := firstPID + int(lastPID.Add(1))
+	made := process{Kernel: k, record: kernel.Record{PID: pid, PGID: pid, StartTime: uint64(pid), Boot: boot, Mark: l.Mark}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.launched = append(p.launched, k)
-	return process{Kernel: k, pid: firstPID + int(lastPID.Add(1))}, nil
+	p.launched = append(p.launched, made)
+	return made, nil
+}
+
+// boot is the run of a machine that has never been restarted.
+const boot = "kerneltest"
+
+// Adopt finds a kernel of this Provisioner by its PID, or by its mark where the record has none.
+func (p *Provisioner) Adopt(_ context.Context, r kernel.Record) (kernel.Process, error) {
+	if r.PID != 0 && r.Boot != boot {
+		return nil, fault.New(fault.Gone, "the machine was restarted")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.launched {
+		if q.record.PID == r.PID || r.PID == 0 && q.record.Mark == r.Mark {
+			if q.isEnding() {
+				break
+			}
+			return q, nil
+		}
+	}
+	return nil, fault.New(fault.Gone, "the kernel ended while nobody watched")
+}
+
+// EndStrays ends the kernels of this Provisioner whose marks nobody keeps.
+func (p *Provisioner) EndStrays(prefix string, keep map[string]bool) (marks []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.launched {
+		mark := q.record.Mark
+		if strings.HasPrefix(mark, prefix) && !keep[mark] && !q.isEnding() {
+			q.Die(killed)
+			marks = append(marks, mark)
+		}
+	}
+	return marks
 }
 
 // Kernels are all kernels launched so far, oldest first, the ended ones too.
 func (p *Provisioner) Kernels() []*Kernel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]*Kernel(nil), p.launched...)
+	all := make([]*Kernel, len(p.launched))
+	for i, q := range p.launched {
+		all[i] = q.Kernel
+	}
+	return all
 }
 
 // launchEnv is the environment a launch asks for, without this process's own.
@@ -109,12 +152,13 @@ func launchEnv(l kernel.Launch) func(string) string {
 // process is a Kernel with the face of a process.
 type process struct {
 	*Kernel
-	pid int
+	record kernel.Record
 }
 
 var _ kernel.Process = process{}
 
-func (p process) Record() kernel.Record { return kernel.Record{PID: p.pid, PGID: p.pid} }
+func (p process) Record() kernel.Record { return p.record }
 func (p process) Interrupt() error      { p.Kernel.Interrupt(); return nil }
 func (p process) Terminate() error      { p.Kernel.Terminate(); return nil }
 func (p process) Kill() error           { p.Kernel.Die(killed); return nil }
+func (p process) Release()              {}
