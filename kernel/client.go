@@ -38,7 +38,7 @@ func (k *Kernel) attach(o AttachOptions) (*client, error) {
 	defer k.mu.Unlock()
 	switch {
 	case k.ended:
-		return nil, fault.New(fault.Gone, "the kernel has ended")
+		return nil, k.hasEnded(fault.Gone)
 	case k.stillborn:
 		return nil, fault.New(fault.Gone, "the kernel did not start: %s", k.reason)
 	}

@@ -20,6 +20,10 @@ type Config struct {
 	// have 107 bytes. Default: a folder of our own below the temporary folder.
 	RuntimeDir string
 
+	// StateDir is the absolute folder in which kernels are recorded, below "kernels", so that the next Manager of the
+	// same folder takes them over: see Manager.Recover. Only one Manager at a time may have it. "" records nothing.
+	StateDir string
+
 	// StartTimeout is how long a kernel may take to open its sockets and answer. Default 60 s, as Jupyter's.
 	StartTimeout time.Duration
 	// ShutdownWait is how long a kernel may take to end when asked, before it is ended. Default 5 s.

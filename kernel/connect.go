@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -32,13 +32,16 @@ const (
 // connect keeps inc connected until ctx ends, which is when its process has. A kernel that does not open its
 // sockets, does not answer, or breaks the protocol again and again is ended.
 func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
-	identity := uuid.NewString()
 	for breaks := 0; ; breaks++ {
-		conn, err := k.dial(ctx, inc, identity)
+		k.mu.Lock()
+		again := inc.served
+		k.mu.Unlock()
+		conn, err := k.dial(ctx, inc)
+		for err != nil && again && ctx.Err() == nil && reachable(inc.files.Info) {
+			k.log.Warn("kernel does not answer its server: is it stopped?", "err", err)
+			conn, err = k.dial(ctx, inc)
+		}
 		if err == nil {
-			k.mu.Lock()
-			again := inc.served
-			k.mu.Unlock()
 			err = k.serve(ctx, inc, conn, again)
 		}
 		if ctx.Err() != nil {
@@ -71,7 +74,22 @@ func (k *Kernel) giveUp(inc *incarnation, err error) {
 	}
 }
 
-func (k *Kernel) dial(ctx context.Context, inc *incarnation, identity string) (*Conn, error) {
+// reachable tells whether a kernel's socket is still there: a kernel that is stopped, or swapped out, takes
+// connections and shakes no hands.
+func reachable(info ConnectionInfo) bool {
+	network, address, _ := strings.Cut(info.Endpoint(Shell), "://")
+	if info.Transport == IPC {
+		network = "unix"
+	}
+	c, err := net.DialTimeout(network, address, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func (k *Kernel) dial(ctx context.Context, inc *incarnation) (*Conn, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, k.cfg.StartTimeout,
 		fmt.Errorf("it did not open its sockets within %s", k.cfg.StartTimeout))
 	defer cancel()
@@ -81,7 +99,7 @@ func (k *Kernel) dial(ctx context.Context, inc *incarnation, identity string) (*
 	conn, err := Dial(limited, inc.files.Info.Endpoints(), ConnOptions{
 		Deliver:  func(m *Message) { k.deliver(inc, m) },
 		Reject:   k.reject,
-		Identity: identity,
+		Identity: inc.identity,
 	})
 	if err != nil {
 		if limited.Err() == nil { // it was there, and cut us off
@@ -151,8 +169,9 @@ func afterGrace(ctx context.Context, err error) error {
 
 // greet asks for kernel_info until an answer shows that the kernel works and that its outputs reach us: both
 // reply and idle have come. A kernel that sends iopub_welcome (JEP 65) takes the clients' messages from then
-// on: they queue up behind our request. A kernel that was ready before takes them at once, and has all the
-// time it wants to answer: it may be busy.
+// on: they queue up behind our request. A kernel that was ready before takes them at the latest when our
+// subscription must be in force, and has all the time it wants to answer: it may be busy. So has one that an
+// earlier server started: it may have been ready, and that server gone before it could say so.
 func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again bool) error {
 	wait := firstRenudge
 	late, repeat := time.NewTimer(k.cfg.StartTimeout), time.NewTimer(settling)
@@ -166,10 +185,11 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 			return afterGrace(ctx, err)
 		}
 	}
-	if again {
+	if again || inc.adopted {
 		late.Stop()
-		repeat.Stop()
-		k.handOver(inc, conn)
+	}
+	if again {
+		repeat.Reset(settling)
 	}
 	for {
 		select {
@@ -194,6 +214,10 @@ func (k *Kernel) greet(ctx context.Context, inc *incarnation, conn *Conn, again 
 				return nil
 			}
 		case <-repeat.C:
+			if again && replied == "" {
+				k.handOver(inc, conn)
+				continue
+			}
 			if err := k.nudge(conn, asked); fault.KindOf(err) == fault.Gone {
 				return afterGrace(ctx, err)
 			}
@@ -231,6 +255,7 @@ func (k *Kernel) handOver(inc *incarnation, conn *Conn) bool {
 			inc.ready, inc.served = true, true
 			k.turned()
 			k.mu.Unlock()
+			k.recordReady()
 			return true
 		}
 		batch := k.pending

@@ -99,10 +99,6 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 		lost = k.overtake(r)
 	}
 	if r != nil && state == stateIdle && (r.busy || r.lost) { // its busy may have gone down with a connection
-		if r.lost && !r.replied {
-			lost = []ending{{r.to, []*Message{r.lostReply(k.voice, connectionBroke)}}}
-			r.replied = true
-		}
 		r.done = true
 		k.finished(r)
 		if !r.replied && r.kind == executeRequest {

@@ -18,8 +18,10 @@ import (
 // fixture is a Manager of scripted kernels.
 type fixture struct {
 	*kernel.Manager
-	t    *testing.T
-	prov *kerneltest.Provisioner
+	t     *testing.T
+	cfg   kernel.Config
+	specs *kernel.Specs
+	prov  *kerneltest.Provisioner
 }
 
 // newFixture makes a Manager with the kernelspecs "synth", the default, and "synth-tcp".
@@ -35,20 +37,35 @@ func newFixtureFunc(t *testing.T, cfg kernel.Config, options func(kernel.Launch)
 		kerneltest.WriteSpec(t, data, name, map[string]any{"metadata": map[string]any{"nbserv": map[string]string{"transport": transport}}})
 	}
 	specs := kernel.NewSpecs(kernel.SpecsConfig{DataDirs: []string{data}, DefaultName: "synth", NoNativeKernel: true})
-	f := &fixture{t: t, prov: kerneltest.NewProvisionerFunc(t, options)}
 	if cfg.RuntimeDir == "" {
 		dir, err := os.MkdirTemp("", "r") // t.TempDir's paths are too long for unix sockets
 		require.NoError(t, err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		cfg.RuntimeDir = dir
 	}
-	f.Manager = kernel.NewManager(cfg, specs, f.prov, nil)
-	t.Cleanup(func() {
+	f := &fixture{t: t, cfg: cfg, specs: specs, prov: kerneltest.NewProvisionerFunc(t, options)}
+	f.manage()
+	return f
+}
+
+// manage makes the fixture's Manager, or the next one.
+func (f *fixture) manage() {
+	f.t.Helper()
+	m := kernel.NewManager(f.cfg, f.specs, f.prov, nil)
+	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		require.NoError(t, f.Close(ctx))
+		require.NoError(f.t, m.Close(ctx))
 	})
-	return f
+	require.NoError(f.t, m.Recover(f.t.Context()))
+	f.Manager = m
+}
+
+// next leaves the kernels to a next Manager.
+func (f *fixture) next() {
+	f.t.Helper()
+	require.NoError(f.t, f.Leave(f.t.Context()))
+	f.manage()
 }
 
 func (f *fixture) start() string {

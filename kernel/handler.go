@@ -34,9 +34,11 @@ func (a *API) Register(r *mux.Router) {
 
 func (a *API) list(w http.ResponseWriter, _ *http.Request) error {
 	all := a.Host.List()
-	models := make([]Model, len(all))
-	for i, s := range all {
-		models[i] = s.Model()
+	models := make([]Model, 0, len(all))
+	for _, s := range all {
+		if !s.Lost { // clients would join a kernel that ended before this server began
+			models = append(models, s.Model())
+		}
 	}
 	return httpx.WriteJSON(w, http.StatusOK, models)
 }

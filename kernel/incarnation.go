@@ -6,16 +6,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
 // incarnation is one process of a kernel with the connection to it.
 type incarnation struct {
-	proc   Process
-	files  *Connection
-	born   time.Time
-	events chan event    // for whoever waits for the kernel's first answers
-	gone   chan struct{} // closed when process, connection and files are gone
+	proc     Process
+	files    *Connection
+	born     time.Time
+	identity string        // ours to its sockets
+	adopted  bool          // an earlier server started it
+	events   chan event    // for whoever waits for the kernel's first answers
+	gone     chan struct{} // closed when process, connection and files are gone, or left to the next server
 
 	// guarded by the kernel's mu
 	conn     *Conn  // nil until its sockets are connected, and between two connections
@@ -58,21 +62,31 @@ func (k *Kernel) launch(ctx context.Context) error {
 	if cwd == "" {
 		cwd = k.cfg.RootDir
 	}
-	proc, err := k.prov.Launch(ctx, Launch{
-		KernelID: k.id, Spec: spec, ConnectionFile: files.File, Release: files.Release, Cwd: cwd, Env: k.start.Env, Limits: limits,
-		Sandbox: k.start.Sandbox,
+	inc := newIncarnation(files, uuid.NewString())
+	if err := k.recordLaunch(inc, spec); err != nil {
+		return errors.Join(err, files.Close())
+	}
+	inc.proc, err = k.prov.Launch(ctx, Launch{
+		KernelID: k.id, Mark: k.record.Process.Mark, Spec: spec, ConnectionFile: files.File, Release: files.Release, Cwd: cwd,
+		Env: k.start.Env, Limits: limits, Sandbox: k.start.Sandbox,
 	})
 	if err != nil {
 		return errors.Join(err, files.Close())
 	}
-	inc := &incarnation{proc: proc, files: files, born: time.Now(), events: make(chan event, 64), gone: make(chan struct{})}
+	k.recordProcess(inc.proc.Record())
 	k.mu.Lock()
-	k.spec, k.inc, k.reason, k.stillborn = spec, inc, "", false
+	k.spec, k.inc, k.reason, k.stillborn, k.lost = spec, inc, "", false, false
 	k.note(changed)
 	k.mu.Unlock()
-	k.log.Info("kernel process started", "pid", proc.Record().PID, "spec", spec.Name)
+	k.log.Info("kernel process started", "pid", inc.proc.Record().PID, "spec", spec.Name)
 	k.wg.Go(func() { k.watch(inc) })
 	return nil
+}
+
+func newIncarnation(files *Connection, identity string) *incarnation {
+	return &incarnation{
+		files: files, born: time.Now(), identity: identity, events: make(chan event, 64), gone: make(chan struct{}),
+	}
 }
 
 // watch owns inc from its start to its end.
@@ -80,10 +94,17 @@ func (k *Kernel) watch(inc *incarnation) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { k.connect(ctx, inc) })
-	k.beat(inc)
-	k.drainLast(inc)
+	ended := k.beat(inc)
+	if ended {
+		k.drainLast(inc)
+	}
 	cancel()
 	wg.Wait()
+	if !ended {
+		inc.proc.Release()
+		close(inc.gone)
+		return
+	}
 	if err := inc.proc.Kill(); err != nil { // what the process left behind
 		k.log.Warn("cannot end what a kernel left behind", "err", err)
 	}
@@ -152,6 +173,9 @@ func (k *Kernel) over(inc *incarnation, exit Exit) bool {
 	}
 	k.mu.Unlock()
 	k.metrics.died(again)
+	if !again {
+		k.recordDeath(why)
+	}
 	k.write(end)
 	if again {
 		k.say(stateRestarting) // what the reference server says of an automatic restart, too
@@ -172,11 +196,15 @@ func (k *Kernel) autorestart(dead *incarnation) {
 		case <-time.After(restartPause << again):
 		case <-k.stop:
 			return
+		case <-k.left:
+			return
 		}
 	}
 	select {
 	case <-k.op:
 	case <-k.stop:
+		return
+	case <-k.left:
 		return
 	}
 	defer k.release()
@@ -207,25 +235,28 @@ func (k *Kernel) fail(why string) {
 	k.turned()
 	k.mu.Unlock()
 	k.metrics.died(false)
+	k.recordDeath(why)
 	k.write(end)
 	k.say(stateDead)
 }
 
-// beat waits for the process to end, and meanwhile notes in the log when its heartbeat is missing. A missing
-// heartbeat is no death: a stopped or swapped-out kernel may go on later.
-func (k *Kernel) beat(inc *incarnation) {
-	if k.cfg.Heartbeat < 0 {
-		<-inc.proc.Done()
-		return
+// beat waits for the process to end, or to be left (false), and meanwhile notes in the log when its heartbeat is
+// missing. A missing heartbeat is no death: a stopped or swapped-out kernel may go on later.
+func (k *Kernel) beat(inc *incarnation) (ended bool) {
+	var ticks <-chan time.Time // none where the heart is not listened to
+	if k.cfg.Heartbeat > 0 {
+		tick := time.NewTicker(k.cfg.Heartbeat)
+		defer tick.Stop()
+		ticks = tick.C
 	}
-	tick := time.NewTicker(k.cfg.Heartbeat)
-	defer tick.Stop()
 	missed := 0
 	for {
 		select {
 		case <-inc.proc.Done():
-			return
-		case <-tick.C:
+			return true
+		case <-k.left:
+			return false
+		case <-ticks:
 		}
 		k.mu.Lock()
 		conn := k.readyConn()

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,12 @@ type Kernel struct {
 	watchers *watchers
 	op       chan struct{} // holds one token, at first taken by begin: whoever has it may start and end processes
 	stop     chan struct{} // closed when the kernel is shut down
+	left     chan struct{} // closed when the kernel is left to the next server
+	folder   string        // for what survives this process; "" is none
+	marks    string        // how the marks of its processes begin
 	wg       sync.WaitGroup
+
+	record saved // owned by who starts the process: at first the holder of op, then inc's goroutines, in turn
 
 	noticed atomic.Uint32 // a notice: what watchers have been told, and have not looked at
 
@@ -61,7 +67,8 @@ type Kernel struct {
 	pendingB  int
 	deaths    int           // in a row
 	stillborn bool          // no process of it ever ran
-	ended     bool          // shut down
+	lost      bool          // its process ended under an earlier server, or with that
+	ended     bool          // shut down, or left
 	hurry     bool          // the server's time to stop is up: no process is asked to end any more
 	voice     string        // the session in the headers of the kernel's own messages; ours until it spoke
 	turn      chan struct{} // closed, and replaced, when the kernel becomes ready, dead or ended
@@ -79,11 +86,16 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		watchers: &m.watchers,
 		op:       make(chan struct{}, 1),
 		stop:     make(chan struct{}),
+		left:     make(chan struct{}),
+		marks:    m.marks,
 		state:    stateStarting, active: time.Now(),
 		clients: make(map[*client]struct{}), observers: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
 	k.voice = k.own
+	if m.cfg.StateDir != "" {
+		k.folder = filepath.Join(m.cfg.StateDir, kernelsFolder, o.ID)
+	}
 	return k
 }
 
@@ -94,7 +106,7 @@ func (k *Kernel) Status() Status {
 	k.looks++
 	return Status{
 		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.lastActivity(),
-		Connections: len(k.clients), Reason: k.reason, Cwd: k.start.Cwd,
+		Connections: len(k.clients), Reason: k.reason, Cwd: k.start.Cwd, Lost: k.lost,
 		Position: k.journal.Position(), Departed: k.departed, Order: k.order, Serial: k.looks,
 	}
 }
@@ -113,6 +125,17 @@ func (k *Kernel) waitReady(ctx context.Context) error {
 		case <-ctx.Done():
 			return fault.Wrap(fault.KindOf(ctx.Err()), context.Cause(ctx), "the kernel is still starting")
 		}
+	}
+}
+
+// hasEnded is the fault of a call that comes after the kernel's end: of the kind given, unless the kernel has only
+// been left to the next server.
+func (k *Kernel) hasEnded(kind fault.Kind) error {
+	select {
+	case <-k.left:
+		return errLeft
+	default:
+		return fault.New(kind, "the kernel has ended")
 	}
 }
 
@@ -137,7 +160,7 @@ func (k *Kernel) send(from string, m *Message) error {
 	k.mu.Lock()
 	if k.ended {
 		k.mu.Unlock()
-		return fault.New(fault.Gone, "the kernel has ended")
+		return k.hasEnded(fault.Gone)
 	}
 	tracked := k.open.add(m, from)
 	if tracked && m.Header.MsgType == executeRequest {

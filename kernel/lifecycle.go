@@ -36,6 +36,7 @@ func (k *Kernel) begin(ctx context.Context) error {
 	k.ended = !k.stillborn
 	k.turned()
 	k.mu.Unlock()
+	k.removeRecord()
 	if err != nil {
 		k.finish("the kernel did not start: " + fault.Message(err))
 	}
@@ -49,7 +50,7 @@ func (k *Kernel) cullable(now time.Time) (due time.Duration, why string) {
 	defer k.mu.Unlock()
 	idle := now.Sub(k.active)
 	switch {
-	case k.ended:
+	case k.ended, k.lost:
 		return 0, ""
 	case k.state == stateBusy && !k.cfg.CullBusy:
 		return 0, ""
@@ -75,15 +76,20 @@ func (k *Kernel) killNow() {
 func (k *Kernel) interrupt() error {
 	k.mu.Lock()
 	inc, conn, mode, state := k.inc, k.readyConn(), k.spec.InterruptMode, k.state
+	served := inc != nil && inc.served
+	if conn == nil && served { // it is being connected again: what it does was asked before
+		conn = inc.conn
+	}
 	k.mu.Unlock()
-	if inc == nil {
+	switch {
+	case inc == nil:
 		return fault.New(fault.Conflict, "the kernel is %s: there is nothing to interrupt", state)
-	}
-	if conn == nil { // nothing runs yet, and a signal would end a process that has no handler so far
+	case !served: // nothing runs yet, and a signal would end a process that has no handler so far
 		return nil
-	}
-	if mode != "message" {
+	case mode != interruptByMsg:
 		return inc.proc.Interrupt()
+	case conn == nil:
+		return fault.New(fault.Busy, "the kernel is being connected again, and takes interrupts as messages only")
 	}
 	return conn.Send(compose(Control, k.own, "interrupt_request", nil, struct{}{}))
 }
@@ -97,7 +103,7 @@ func (k *Kernel) restart(ctx context.Context) error {
 	k.mu.Lock()
 	if k.ended {
 		k.mu.Unlock()
-		return fault.New(fault.NotFound, "the kernel has ended")
+		return k.hasEnded(fault.NotFound)
 	}
 	k.state, k.reason = stateRestarting, ""
 	k.note(changed)
@@ -131,7 +137,7 @@ func (k *Kernel) shutdown(ctx context.Context, why string) error {
 	k.mu.Lock()
 	if k.ended {
 		k.mu.Unlock()
-		return fault.New(fault.NotFound, "the kernel has ended")
+		return k.hasEnded(fault.NotFound)
 	}
 	k.ended, k.state = true, stateTerminating
 	k.turned()
@@ -143,7 +149,33 @@ func (k *Kernel) shutdown(ctx context.Context, why string) error {
 	}
 	k.finish(why)
 	k.wg.Wait()
+	k.removeRecord()
 	k.log.Info("kernel ended", "reason", why)
+	return nil
+}
+
+// leave ends all but the kernel's process, and keeps its record for the next server.
+func (k *Kernel) leave(ctx context.Context) error {
+	if err := k.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.release()
+	k.mu.Lock()
+	if k.ended {
+		k.mu.Unlock()
+		return nil
+	}
+	close(k.left)
+	k.ended = true
+	k.turned()
+	dying, why := k.inc == nil && k.state == stateAutorestarting, k.reason
+	k.forgetAllAway()
+	k.mu.Unlock()
+	k.wg.Wait()
+	if dying {
+		k.recordDeath(why)
+	}
+	k.journal.End(errLeft)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"regexp"
@@ -30,12 +31,15 @@ type Manager struct {
 	mu      sync.Mutex // guards the rest
 	kernels map[string]*Kernel
 	started uint64
+	waiting bool   // for Recover
+	marks   string // how the marks of all processes begin; set by Recover
 	closed  bool
 }
 
-// NewManager makes a Manager without kernels. Its metrics are registered with reg; nil keeps them to itself.
+// NewManager makes a Manager without kernels. With a Config.StateDir it waits for Recover before it does anything:
+// until then, calls are Busy. Its metrics are registered with reg; nil keeps them to itself.
 func NewManager(cfg Config, specs *Specs, prov Provisioner, reg prometheus.Registerer) *Manager {
-	m := &Manager{cfg: cfg.withDefaults(), specs: specs, prov: prov, kernels: make(map[string]*Kernel)}
+	m := &Manager{cfg: cfg.withDefaults(), specs: specs, prov: prov, kernels: make(map[string]*Kernel), waiting: cfg.StateDir != ""}
 	m.metrics = newMetrics(reg, m)
 	return m
 }
@@ -74,15 +78,28 @@ func (m *Manager) add(o StartOptions) (*Kernel, error) {
 	switch {
 	case m.closed:
 		return nil, fault.New(fault.Busy, "the server is stopping")
+	case m.waiting:
+		return nil, errRecovering
 	case m.kernels[o.ID] != nil:
 		return nil, fault.New(fault.Conflict, "a kernel with id %s runs already", o.ID)
-	case m.cfg.MaxKernels > 0 && len(m.kernels) >= m.cfg.MaxKernels:
-		return nil, fault.New(fault.Busy, "%d kernels run already, which is the limit", len(m.kernels))
+	case m.cfg.MaxKernels > 0 && m.taken() >= m.cfg.MaxKernels:
+		return nil, fault.New(fault.Busy, "%d kernels run already, which is the limit", m.cfg.MaxKernels)
 	}
 	m.started++
 	k := newKernel(m, o, m.started)
 	m.kernels[o.ID] = k
 	return k, nil
+}
+
+// taken counts the kernels that are not lost. mu is held.
+func (m *Manager) taken() int {
+	n := 0
+	for _, k := range m.kernels {
+		if !k.isLost() {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *Manager) remove(k *Kernel) {
@@ -100,6 +117,9 @@ func (m *Manager) kernel(id string) (*Kernel, error) {
 	defer m.mu.Unlock()
 	if k := m.kernels[id]; k != nil {
 		return k, nil
+	}
+	if m.waiting {
+		return nil, errRecovering
 	}
 	return nil, fault.New(fault.NotFound, "Kernel does not exist: %s", printable(id))
 }
@@ -268,7 +288,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		wg.Go(func() {
 			// Not bounded by ctx: a kernel that is being restarted is ended after that, which killNow hurries.
 			err := m.shutdown(context.WithoutCancel(ctx), k.id, "the server was stopped")
-			if err != nil && fault.KindOf(err) != fault.NotFound {
+			if err != nil && fault.KindOf(err) != fault.NotFound && !errors.Is(err, errLeft) {
 				m.cfg.Logger.Error("cannot shut a kernel down", "kernel_id", k.id, "err", err)
 			}
 		})
@@ -284,4 +304,22 @@ func (m *Manager) Close(ctx context.Context) error {
 		<-done
 		return fault.Wrap(fault.Timeout, context.Cause(ctx), "kernels had to be killed")
 	}
+}
+
+// Leave ends the Manager without its kernels: connections and journals are closed, records kept, processes live on
+// for the next Manager of the same StateDir. It takes no new kernels. Those that are being started or ended when
+// ctx ends stay as they are then, and the fault says so.
+func (m *Manager) Leave(ctx context.Context) error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.wg.Wait()
+	all := m.all()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, k := range all {
+		wg.Go(func() { errs[i] = k.leave(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	in, out, dropped           [numChannels]prometheus.Counter
 	started, culled, restarts  prometheus.Counter
+	adopted                    prometheus.Counter
 	deaths, restartsAfterDeath prometheus.Counter
 	beatsMissing               prometheus.Counter
 }
@@ -48,6 +49,7 @@ func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
 		out:                perChannel("nbserv_kernel_messages_sent_total", "Messages queued for kernels."),
 		dropped:            perChannel("nbserv_kernel_messages_rejected_total", "Messages from kernels that were malformed, wrongly signed or replayed."),
 		started:            counter("nbserv_kernels_started_total", "Kernels started on request."),
+		adopted:            counter("nbserv_kernels_adopted_total", "Kernels taken over from an earlier server."),
 		culled:             counter("nbserv_kernels_culled_total", "Idle kernels shut down."),
 		restarts:           counter("nbserv_kernels_restarted_total", "Kernels restarted on request."),
 		deaths:             counter("nbserv_kernels_died_total", "Kernels that ended unasked and stayed dead."),

@@ -66,6 +66,10 @@ type Status struct {
 	Reason         string // why it is dead, for people; "" while it lives
 	Cwd            string // the absolute folder it is started in; "" is the root folder
 
+	// Lost says that it is dead because its process ended while no server ran, or was dead already when this one
+	// began: its journal can be read, and nobody waits for it, until it is shut down or restarted.
+	Lost bool
+
 	Position Position // the newest place in its journal
 	// Departed grows whenever a client session that had sent execute_requests detaches.
 	Departed uint64

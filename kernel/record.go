@@ -130,3 +130,74 @@ func parseRecord(id string, raw []byte) (*saved, error) {
 	}
 	return s, nil
 }
+
+// recordLaunch writes down that a process of spec is about to be started for inc. Should this server die before it
+// can say which one, the next finds that process by its mark. Only a kernel's first process fails with its record:
+// a later one had better run without.
+func (k *Kernel) recordLaunch(inc *incarnation, spec Spec) error {
+	k.mu.Lock()
+	deaths := k.deaths
+	k.mu.Unlock()
+	first := k.record.ID == ""
+	start := k.start
+	start.ID = k.id
+	k.record = saved{
+		Version: recordVersion, ID: k.id, Order: k.order, Start: start, Spec: spec,
+		Connection: savedConnection{inc.files.Info, inc.files.File, inc.files.Dir},
+		Process:    Record{Mark: k.marks + randomHex(markBytes)},
+		Born:       inc.born, Deaths: deaths, Identity: inc.identity, Own: k.own,
+	}
+	err := k.saveRecord(false)
+	if err != nil && !first {
+		k.log.Error("cannot record a kernel: the next server may not find it", "err", err)
+		return nil
+	}
+	return err
+}
+
+// recordProcess writes down which process was started. Its mark is on the disk already, and does where this fails.
+func (k *Kernel) recordProcess(r Record) {
+	k.record.Process = r
+	if err := k.saveRecord(true); err != nil {
+		k.log.Warn("cannot record a kernel's process", "err", err)
+	}
+}
+
+// recordReady writes down that the process has taken clients' messages.
+func (k *Kernel) recordReady() {
+	if k.record.Ready {
+		return
+	}
+	k.record.Ready = true
+	if err := k.saveRecord(false); err != nil {
+		k.log.Warn("cannot record that a kernel is ready", "err", err)
+	}
+}
+
+// recordDeath writes down why the kernel is dead for good.
+func (k *Kernel) recordDeath(why string) {
+	if k.record.ID == "" { // it never got so far
+		return
+	}
+	k.record.Dead = why
+	if err := k.saveRecord(true); err != nil {
+		k.log.Warn("cannot record a kernel's death", "err", err)
+	}
+}
+
+func (k *Kernel) saveRecord(sync bool) error {
+	if k.folder == "" {
+		return nil
+	}
+	return k.record.save(k.folder, sync)
+}
+
+// removeRecord removes the kernel's folder.
+func (k *Kernel) removeRecord() {
+	if k.folder == "" {
+		return
+	}
+	if err := os.RemoveAll(k.folder); err != nil {
+		k.log.Warn("cannot remove a kernel's record", "err", err)
+	}
+}

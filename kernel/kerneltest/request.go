@@ -192,7 +192,14 @@ func (r *Request) Reply(content any) {
 	}
 	r.replied = true
 	name := strings.TrimSuffix(r.Type, "_request") + "_reply"
-	r.k.send(r.from, r.message(r.Channel, name, content))
+	// To whoever has the identity now, as a ROUTER does: a client that came back, or nobody.
+	to := r.from
+	if to.identity != "" {
+		to = r.k.sockets[r.Channel.String()].peer(to.identity)
+	}
+	if to != nil {
+		r.k.send(to, r.message(r.Channel, name, content))
+	}
 }
 
 // OK is the reply of an execution that went well.
