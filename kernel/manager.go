@@ -121,7 +121,12 @@ func (m *Manager) kernel(id string) (*Kernel, error) {
 	if m.waiting {
 		return nil, errRecovering
 	}
-	return nil, fault.New(fault.NotFound, "Kernel does not exist: %s", printable(id))
+	return nil, NoKernel(id)
+}
+
+// NoKernel is the NotFound of every Host for an id that it does not have.
+func NoKernel(id string) error {
+	return fault.New(fault.NotFound, "Kernel does not exist: %s", printable(id))
 }
 
 // printable bounds and cleans what a client sent before it is shown.

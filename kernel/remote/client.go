@@ -1,0 +1,414 @@
+package remote
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/nbserv/nbserv/internal/fault"
+	"github.com/nbserv/nbserv/kernel"
+)
+
+const (
+	// confirmBytes is after how much a client that reads without a pause says what was delivered.
+	confirmBytes = windowBytes / 4
+	// maxHeld and maxHeldBytes bound what clients may send while their kernel host is away, as for a kernel that
+	// is not ready.
+	maxHeld      = 1000
+	maxHeldBytes = 64 << 20
+)
+
+// client is a frontend of a kernel in another process. It implements kernel.Client.
+type client struct {
+	// immutable
+	h    *Host
+	id   string
+	o    kernel.AttachOptions // has a ClientSession, unless it observes
+	life context.Context      // ends with Detach, or Host.Close
+	end  context.CancelFunc
+
+	// owned by who calls Next
+	frames  []byte // whole frames that have come and were not taken yet
+	at      uint64 // the number of the last entry that Next returned
+	inGap   bool   // since a gap notice: the numbers of what follows it do not grow
+	unsaid  int    // bytes that were taken since the last confirmation
+	final   error  // nothing follows
+	bound   <-chan struct{}
+	boundTo *pipe
+	unbind  func() bool
+
+	mu        sync.Mutex
+	p         *pipe           // guarded by mu; nil while the kernel host is away
+	position  kernel.Position // guarded by mu; at, for others
+	delivered uint64          // guarded by mu; of what Next returned
+	confirmed uint64          // guarded by mu; what the kernel host was told
+	held      [][]byte        // guarded by mu; frames that wait for it
+	heldBytes int             // guarded by mu
+	why       error           // guarded by mu; set by Detach
+	over      error           // guarded by mu; final, for Send
+}
+
+// Attach implements kernel.Host.
+func (h *Host) Attach(id string, o kernel.AttachOptions) (kernel.Client, error) {
+	if err := h.reachable(); err != nil {
+		return nil, err
+	}
+	if o.ClientSession == "" && !o.Observe { // it must have one, or what is for it could not be found again
+		o.ClientSession, o.Transient = uuid.NewString(), true
+	}
+	c := &client{h: h, id: id, o: o}
+	c.life, c.end = context.WithCancel(h.ctx)
+	ctx, cancel := context.WithTimeout(h.ctx, callTimeout)
+	defer cancel()
+	if err := c.connect(ctx, o.Since); err != nil {
+		c.end()
+		var f *fault.Error
+		if errors.As(err, &f) {
+			return nil, err
+		}
+		return nil, fault.Wrap(fault.Busy, err, "%s", fault.Message(errAway))
+	}
+	return c, nil
+}
+
+// connect attaches at the kernel host, at the place since.
+func (c *client) connect(ctx context.Context, since *kernel.Position) error {
+	o := c.o
+	o.Since = since
+	options, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	p, err := c.h.upgrade(ctx, clientPath, url.Values{"id": {c.id}, "options": {string(options)}})
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	_ = p.conn.SetReadDeadline(deadline)
+	frames, err := p.read(nil)
+	_ = p.conn.SetReadDeadline(time.Time{})
+	if err == nil {
+		err = c.begin(p, frames)
+	}
+	if err != nil {
+		p.close()
+	}
+	return err
+}
+
+// begin takes a stream's first frame and makes the stream the client's.
+func (c *client) begin(p *pipe, frames []byte) error {
+	kind, payload, rest, _, _ := cutFrame(frames)
+	var first attached
+	if err := json.Unmarshal(payload, &first); err != nil || kind != frameAttached {
+		return fmt.Errorf("%w at the beginning", errFrame)
+	}
+	if first.Status != nil {
+		c.h.cache.put(*first.Status, false)
+	}
+	c.frames, c.inGap, c.unsaid = rest, false, 0
+	c.at = first.Position.Seq
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why != nil {
+		return c.why
+	}
+	c.p, c.position, c.delivered, c.confirmed = p, first.Position, c.at, c.at
+	for i, frame := range c.held {
+		if err := p.postBytes(frame); err != nil {
+			c.held = c.held[i:]
+			return nil // it has broken already, which Next will see
+		}
+		c.heldBytes -= len(frame)
+	}
+	c.held = nil
+	return nil
+}
+
+// Send implements kernel.Client.
+func (c *client) Send(m *kernel.Message) error {
+	switch {
+	case c.o.Observe:
+		return fault.New(fault.Invalid, "observers cannot send")
+	case m.Channel == kernel.IOPub || m.Channel > kernel.Control:
+		return fault.New(fault.Invalid, "clients cannot send on the %s channel", m.Channel)
+	}
+	o := newOutbox()
+	defer o.free()
+	o.entry(frameMessage, kernel.Entry{Message: m})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := cmp.Or(c.why, c.over); err != nil {
+		return err
+	}
+	if c.p != nil {
+		err := c.p.post(o)
+		if err == nil || errors.Is(err, errFull) {
+			return err
+		}
+	}
+	if len(c.held) >= maxHeld || c.heldBytes+o.size > maxHeldBytes {
+		return fault.New(fault.Busy, "the kernel host is away, and too many messages wait for it")
+	}
+	c.held = append(c.held, bytes.Join(o.pieces(), nil))
+	c.heldBytes += o.size
+	return nil
+}
+
+// Next implements kernel.Client. It goes on over the end of a kernel host, when another one has the kernel.
+func (c *client) Next(ctx context.Context, buf []kernel.Entry) (int, error) {
+	c.deliver(c.at)
+	if c.unsaid >= confirmBytes {
+		c.confirm()
+	}
+	for {
+		if c.final != nil {
+			return 0, c.final
+		}
+		n, err := c.take(buf)
+		if n > 0 || err != nil {
+			c.mu.Lock()
+			c.position.Seq = c.at
+			c.mu.Unlock()
+			return n, err
+		}
+		if err := c.fill(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take fills buf with the entries that have come, and takes note of the other frames.
+func (c *client) take(buf []kernel.Entry) (n int, err error) {
+	for len(c.frames) > 0 {
+		kind, payload, rest, _, _ := cutFrame(c.frames)
+		switch kind {
+		case frameEntry, frameGap:
+			if n == len(buf) {
+				return n, nil
+			}
+			if buf[n], err = c.entry(kind, payload); err != nil {
+				return n, c.broken(err)
+			}
+			n++
+		case framePosition:
+			if c.at, err = decodeNumber(payload); err != nil {
+				return n, c.broken(err)
+			}
+			c.inGap = false
+			if n == 0 { // what it stands behind was returned before
+				c.deliver(c.at)
+			}
+		case frameState:
+			s, err := decodeState(payload)
+			if err != nil {
+				return n, c.broken(err)
+			}
+			c.h.cache.state(c.id, s)
+		case frameRefused, frameEnd:
+			if n > 0 {
+				return n, nil
+			}
+			var f wireFault
+			if err := json.Unmarshal(payload, &f); err != nil {
+				return 0, c.broken(err)
+			}
+			c.frames, err = rest, f.err()
+			if kind == frameEnd {
+				c.finish(err)
+			}
+			return 0, err
+		default: // a later version's
+		}
+		c.unsaid += frameHead + len(payload)
+		c.frames = rest
+	}
+	c.frames = nil
+	return n, nil
+}
+
+func (c *client) entry(kind frameKind, payload []byte) (e kernel.Entry, err error) {
+	if kind == frameGap {
+		c.inGap = true
+		err = json.Unmarshal(payload, &e)
+		return e, err
+	}
+	e, err = decodeEntry(payload)
+	if !c.inGap {
+		c.at = e.Seq
+	}
+	return e, err
+}
+
+// broken ends a client whose kernel host breaks the protocol.
+func (c *client) broken(err error) error {
+	return c.finish(fault.Wrap(fault.Internal, err, "the kernel host's stream is malformed"))
+}
+
+// finish notes that nothing follows.
+func (c *client) finish(why error) error {
+	c.final = why
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = why
+	return why
+}
+
+// deliver notes that everything up to seq was delivered.
+func (c *client) deliver(seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delivered = max(c.delivered, seq)
+}
+
+// confirm tells the kernel host what was delivered.
+func (c *client) confirm() {
+	c.unsaid = 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sayDelivered()
+}
+
+// sayDelivered is confirm with mu held.
+func (c *client) sayDelivered() {
+	if c.p == nil || c.confirmed == c.delivered {
+		return
+	}
+	o := newOutbox()
+	defer o.free()
+	o.number(frameConfirm, c.delivered)
+	if c.p.post(o) == nil {
+		c.confirmed = c.delivered
+	}
+}
+
+// fill waits for more frames.
+func (c *client) fill(ctx context.Context) error {
+	c.mu.Lock()
+	p, why := c.p, c.why
+	c.mu.Unlock()
+	if why != nil {
+		return why
+	}
+	if p == nil {
+		return c.resume(ctx)
+	}
+	c.bind(ctx, p)
+	frames, err := p.read(c.confirm)
+	if err == nil {
+		c.frames = frames
+		return nil
+	}
+	if ctx.Err() != nil {
+		return canceled(ctx)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) { // of a context before this one
+		c.boundTo = nil
+		return nil
+	}
+	c.lose(p)
+	return nil
+}
+
+// bind makes ctx's end interrupt the reading of p.
+func (c *client) bind(ctx context.Context, p *pipe) {
+	if c.boundTo == p && c.bound == ctx.Done() {
+		return
+	}
+	if c.unbind != nil {
+		c.unbind()
+	}
+	_ = p.conn.SetReadDeadline(time.Time{})
+	c.bound, c.boundTo = ctx.Done(), p
+	c.unbind = context.AfterFunc(ctx, func() { _ = p.conn.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+func canceled(ctx context.Context) error {
+	return fault.Wrap(fault.Canceled, context.Cause(ctx), "no longer waiting for messages")
+}
+
+// lose gives a broken stream up.
+func (c *client) lose(p *pipe) {
+	c.mu.Lock()
+	if c.p == p {
+		c.p = nil
+	}
+	c.mu.Unlock()
+	p.close()
+}
+
+// resume attaches again, at the place where the client is.
+func (c *client) resume(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(c.life, cancel)
+	defer stop()
+	since := c.Position()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := c.h.await(ctx)
+		if err == nil {
+			limited, cancel := context.WithTimeout(ctx, callTimeout)
+			err = c.connect(limited, &since)
+			cancel()
+		}
+		switch {
+		case err == nil:
+			return nil
+		case c.ended() != nil:
+			return c.ended()
+		case ctx.Err() != nil:
+			return canceled(ctx)
+		}
+		var f *fault.Error
+		if errors.As(err, &f) && f.Kind != fault.Busy && f.Kind != fault.Timeout {
+			if f.Kind == fault.NotFound {
+				err = fault.New(fault.Gone, "the kernel has ended, with its host")
+			}
+			return c.finish(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (c *client) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+// Position implements kernel.Client.
+func (c *client) Position() kernel.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.position
+}
+
+// Detach implements kernel.Client.
+func (c *client) Detach() {
+	c.mu.Lock()
+	if c.why != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.sayDelivered()
+	c.why = fault.New(fault.Gone, "the client has detached")
+	p := c.p
+	c.p, c.held = nil, nil
+	c.mu.Unlock()
+	c.end()
+	if p != nil {
+		p.close()
+	}
+}
