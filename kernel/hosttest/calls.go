@@ -42,9 +42,9 @@ func (s *suite) execute(t *testing.T) {
 	}
 	s.get(t, id, func(st kernel.Status) bool { return st.ExecutionState == "idle" && st.Connections == 0 })
 
+	c := s.page(t, id)
 	dies := make(chan error, 1)
 	go func() {
-		dies <- nil
 		for _, err := range s.host.Execute(context.Background(), id, kernel.ExecuteRequest{Code: "sleep 1h"}) {
 			if err != nil {
 				dies <- err
@@ -53,8 +53,7 @@ func (s *suite) execute(t *testing.T) {
 		}
 		dies <- nil
 	}()
-	<-dies
-	s.get(t, id, func(st kernel.Status) bool { return st.ExecutionState == "busy" })
+	c.until(func(e kernel.Entry) bool { return word(e) == "execute_input" && content(e)["code"] == "sleep 1h" })
 	require.NoError(t, s.host.Shutdown(t.Context(), id))
 	require.NoError(t, <-dies, "its end is written down, and read")
 }
