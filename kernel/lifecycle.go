@@ -119,7 +119,8 @@ func (k *Kernel) restart(ctx context.Context) error {
 	k.deaths = 0
 	k.mu.Unlock()
 	k.write(end)
-	k.say(stateRestarting)
+	// No status "restarting": that is what a death looks like. JupyterLab tells its user of one that did not ask for it,
+	// and the reference server says nothing either.
 	k.metrics.restarted()
 	if err := k.launch(ctx); err != nil {
 		k.fail("the kernel could not be started again: " + fault.Message(err))

@@ -31,7 +31,7 @@ func TestRestartOfAKernelThatHasJustDied_P5_P6(t *testing.T) {
 				c.until(func(e kernel.Entry) bool { return e.Message != nil && e.Message.Channel == kernel.Shell })
 				require.NoError(t, f.Restart(t.Context(), id))
 				all := describe(c.until(ended(c.run("echo anew"))))
-				after := all[strings.LastIndex(all, "status:restarting"):]
+				after := all[strings.LastIndex(all, "status:busy"):] // the new process is at work
 				require.NotContains(t, after, "status:dead")
 			}
 		})
