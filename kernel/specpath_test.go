@@ -3,10 +3,11 @@ package kernel
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/internal/jupyterpath"
 )
 
 // touch writes an executable file and the folders it needs.
@@ -25,121 +26,23 @@ func fakePrefix(t *testing.T, prefix string) string {
 	return touch(t, filepath.Join(prefix, "bin", "python3"), "\x7fELF")
 }
 
-func TestJupyterPath(t *testing.T) {
-	if runtime.GOOS == "darwin" {
-		t.Skip("the folders have other names on macOS")
-	}
-	venv, conda := t.TempDir(), t.TempDir()
-	plain, inVenv := python{prefix: "/opt/py", userSite: true}, python{prefix: venv, venv: true}
-	own := []string{"/usr/local/share/jupyter", "/usr/share/jupyter"}
-	for name, c := range map[string]struct {
-		env  map[string]string
-		py   python
-		want []string
-	}{
-		"plain": {map[string]string{"HOME": "/h"}, plain,
-			append([]string{"/h/.local/share/jupyter", "/opt/py/share/jupyter"}, own...)},
-		"no python": {map[string]string{"HOME": "/h"}, python{}, append([]string{"/h/.local/share/jupyter"}, own...)},
-		"the system's python": {map[string]string{"HOME": "/h"}, python{prefix: "/usr", userSite: true},
-			append([]string{"/h/.local/share/jupyter"}, own...)},
-		"variables": {map[string]string{"HOME": "/h", "JUPYTER_PATH": "/a/:/b::", "JUPYTER_DATA_DIR": "/d", "PYTHONUSERBASE": "/u"}, plain,
-			append([]string{"/a", "/b", "/d", "/u/share/jupyter", "/opt/py/share/jupyter"}, own...)},
-		"xdg": {map[string]string{"HOME": "/h", "XDG_DATA_HOME": "/x", "PYTHONNOUSERSITE": "1"}, python{prefix: "/opt/py"},
-			append([]string{"/x/jupyter", "/opt/py/share/jupyter"}, own...)},
-		"a venv of the user's": {map[string]string{"HOME": "/h"}, inVenv,
-			append([]string{venv + "/share/jupyter", "/h/.local/share/jupyter"}, own...)},
-		"a venv, user preferred": {map[string]string{"HOME": "/h", "JUPYTER_PREFER_ENV_PATH": "0"}, inVenv,
-			append([]string{"/h/.local/share/jupyter", venv + "/share/jupyter"}, own...)},
-		"environment preferred": {map[string]string{"HOME": "/h", "JUPYTER_PREFER_ENV_PATH": "1"}, plain,
-			append([]string{"/opt/py/share/jupyter", "/h/.local/share/jupyter"}, own...)},
-		"conda": {map[string]string{"HOME": "/h", "CONDA_PREFIX": conda, "CONDA_DEFAULT_ENV": "lab"}, python{prefix: conda},
-			append([]string{conda + "/share/jupyter", "/h/.local/share/jupyter"}, own...)},
-		"conda's base": {map[string]string{"HOME": "/h", "CONDA_PREFIX": conda, "CONDA_DEFAULT_ENV": "base"}, python{prefix: conda},
-			append([]string{"/h/.local/share/jupyter", conda + "/share/jupyter"}, own...)},
-		"platform folders": {map[string]string{"HOME": "/h", "JUPYTER_PLATFORM_DIRS": "1", "XDG_DATA_DIRS": "/x:/y"}, python{},
-			[]string{"/h/.local/share/jupyter", "/x/jupyter", "/y/jupyter"}},
-	} {
-		require.Equal(t, c.want, jupyterPath(c.env, c.py), name)
-	}
-}
-
 func TestKernelDirs(t *testing.T) {
-	w := newSpecPath(map[string]string{"HOME": "/h"}, []string{"/a"})
-	require.Equal(t, []string{"/a/kernels", "/h/.ipython/kernels"}, w.kernelDirs)
-	w = newSpecPath(map[string]string{"HOME": "/h", "IPYTHONDIR": "/i"}, []string{"/a"})
-	require.Equal(t, []string{"/a/kernels", "/i/kernels"}, w.kernelDirs)
-}
-
-func TestFindPython(t *testing.T) {
-	root := t.TempDir()
-	exe := fakePrefix(t, filepath.Join(root, "py"))
-	env := map[string]string{"PATH": "relative:" + filepath.Join(root, "missing") + ":" + filepath.Join(root, "py", "bin"), "HOME": "/h"}
-	py := findPython(env)
-	require.Equal(t, exe, py.exe)
-	require.Equal(t, filepath.Join(root, "py"), py.prefix)
-	require.Equal(t, []string{filepath.Join(root, "py", "lib", "python3.12", "site-packages")}, py.sites)
-	require.True(t, py.userSite)
-	require.False(t, py.venv)
-
-	// A link in a common folder leads to where the library is.
-	require.NoError(t, os.MkdirAll(filepath.Join(root, "bin"), 0o755))
-	require.NoError(t, os.Symlink(exe, filepath.Join(root, "bin", "python3")))
-	py = findPython(map[string]string{"PATH": filepath.Join(root, "bin"), "PYTHONNOUSERSITE": "x", "HOME": "/h"})
-	require.Equal(t, filepath.Join(root, "py"), py.prefix)
-	require.False(t, py.userSite)
-
-	// A venv's program is a link too, and yet the venv is the prefix.
-	venv := filepath.Join(root, "venv")
-	touch(t, filepath.Join(venv, "pyvenv.cfg"), "home = "+filepath.Join(root, "py", "bin")+"\ninclude-system-site-packages = true\n")
-	require.NoError(t, os.MkdirAll(filepath.Join(venv, "bin"), 0o755))
-	require.NoError(t, os.Symlink(exe, filepath.Join(venv, "bin", "python")))
-	py = findPython(map[string]string{"PATH": filepath.Join(venv, "bin")})
-	require.Equal(t, venv, py.prefix)
-	require.True(t, py.venv)
-	require.Contains(t, py.sites, filepath.Join(root, "py", "lib", "python3.12", "site-packages"), "the system's packages are seen")
-
-	require.Equal(t, python{}, findPython(map[string]string{"PATH": "/nonexistent"}))
-}
-
-func TestFindPythonBehindPyenv(t *testing.T) {
-	root := t.TempDir()
-	exe := fakePrefix(t, filepath.Join(root, "versions", "3.12.1"))
-	other := fakePrefix(t, filepath.Join(root, "versions", "mine"))
-	shim := touch(t, filepath.Join(root, "shims", "python3"), "#!/bin/sh\nexit 1\n")
-	env := map[string]string{"PATH": filepath.Dir(shim)}
-	t.Chdir(root)
-
-	require.NoError(t, os.WriteFile(filepath.Join(root, "version"), []byte("3.12.1\n"), 0o644))
-	require.Equal(t, exe, findPython(env).exe)
-	env["PYENV_VERSION"] = "absent:mine"
-	require.Equal(t, other, findPython(env).exe)
-	delete(env, "PYENV_VERSION")
-	require.NoError(t, os.WriteFile(filepath.Join(root, ".python-version"), []byte("mine"), 0o644))
-	require.Equal(t, other, findPython(env).exe)
-	require.NoError(t, os.WriteFile(filepath.Join(root, ".python-version"), []byte("system"), 0o644))
-	require.Equal(t, python{}, findPython(env), "not pyenv's, and no other is on PATH")
-}
-
-func TestFindPythonBehindUnknownScript(t *testing.T) {
-	root := t.TempDir()
-	touch(t, filepath.Join(root, "python3"), "#!/bin/sh\nprintf '/x/bin/python3\\n/x\\n/y\\nFalse\\n'\n")
-	py := findPython(map[string]string{"PATH": root})
-	require.Equal(t, "/x/bin/python3", py.exe)
-	require.Equal(t, "/x", py.prefix)
-	require.True(t, py.venv)
-	require.False(t, py.userSite)
+	w := newSpecPath(map[string]string{"HOME": "/h"}, []string{"/a"}, []string{"/b"})
+	require.Equal(t, []string{"/a/kernels", "/b/kernels", "/h/.ipython/kernels"}, w.kernelDirs)
+	w = newSpecPath(map[string]string{"HOME": "/h", "IPYTHONDIR": "/i"}, []string{"/a"}, []string{"/b"})
+	require.Equal(t, []string{"/a/kernels", "/b/kernels", "/i/kernels"}, w.kernelDirs)
 }
 
 func TestSpecsOwnPython(t *testing.T) {
 	root := t.TempDir()
 	onPath := fakePrefix(t, filepath.Join(root, "path"))
 	exe := fakePrefix(t, filepath.Join(root, "env"))
-	py := findPython(map[string]string{"PATH": filepath.Dir(onPath)})
+	py := jupyterpath.FindPython(map[string]string{"PATH": filepath.Dir(onPath)})
 
-	prefix, got := py.of(filepath.Join(root, "env", "share", "jupyter", "kernels", "python3"))
+	prefix, got := ownPython(filepath.Join(root, "env", "share", "jupyter", "kernels", "python3"), py)
 	require.Equal(t, filepath.Join(root, "env"), prefix)
 	require.Equal(t, exe, got)
-	prefix, got = py.of(filepath.Join(root, "elsewhere", "share", "jupyter", "kernels", "python3"))
+	prefix, got = ownPython(filepath.Join(root, "elsewhere", "share", "jupyter", "kernels", "python3"), py)
 	require.Equal(t, filepath.Join(root, "path"), prefix)
 	require.Equal(t, onPath, got)
 }

@@ -24,6 +24,8 @@ type SpecsConfig struct {
 	Environ []string
 	// DataDirs replaces the folders that Environ leads to; kernelspecs are in their "kernels" folders.
 	DataDirs []string
+	// MoreDirs are searched after those.
+	MoreDirs []string
 	// DefaultName is the kernelspec of those who name none; "" is "python3".
 	DefaultName string
 	// NoNativeKernel leaves out the kernel of an ipykernel without a kernelspec, which else is "python3"
@@ -59,7 +61,7 @@ func NewSpecs(cfg SpecsConfig) *Specs {
 	}
 	return &Specs{
 		cfg: cfg, log: cfg.Log, warned: map[string]string{},
-		where: sync.OnceValue(func() specPath { return newSpecPath(kernelEnviron(cfg.Environ, nil), cfg.DataDirs) }),
+		where: sync.OnceValue(func() specPath { return newSpecPath(kernelEnviron(cfg.Environ, nil), cfg.DataDirs, cfg.MoreDirs) }),
 	}
 }
 
@@ -154,7 +156,7 @@ func (s *Specs) scan() *specSnapshot {
 		}
 	}
 	if _, known := n.specs[nativeSpec]; !known && n.broken[nativeSpec] == nil && !s.cfg.NoNativeKernel {
-		for _, site := range where.python.sites {
+		for _, site := range where.python.Sites {
 			if dir := filepath.Join(site, "ipykernel", "resources"); n.look(dir).mode&unix.S_IFMT == unix.S_IFDIR {
 				n.specs[nativeSpec] = nativeKernel(dir, where.python)
 				break
@@ -194,7 +196,7 @@ func (s *Specs) add(n *specSnapshot, name, dir string) {
 		return
 	}
 	spec.Resources = specResources(dir)
-	spec.Prefix, spec.Python = s.where().python.of(dir)
+	spec.Prefix, spec.Python = ownPython(dir, s.where().python)
 	n.specs[name] = spec
 }
 

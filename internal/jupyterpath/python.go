@@ -1,4 +1,4 @@
-package kernel
+package jupyterpath
 
 import (
 	"bytes"
@@ -11,27 +11,28 @@ import (
 	"time"
 )
 
-// python is the Python on PATH: to us what sys.executable and sys.prefix are to jupyter_client. It is found
-// by looking at files, as running Python would take a hundred times as long.
-type python struct {
-	exe      string // "" when there is none
-	prefix   string
-	venv     bool
-	userSite bool     // it sees the user's own packages
-	sites    []string // folders of packages
+// Python is a Python installation: what sys.executable and sys.prefix are to Jupyter's own tools. It is found by
+// looking at files, as running Python would take a hundred times as long. The zero value is none.
+type Python struct {
+	Exe      string
+	Prefix   string
+	Venv     bool
+	UserSite bool     // it sees the user's own packages
+	Sites    []string // folders of packages
 }
 
 // pythonAsk is how long a Python may take that has to be run, because it hides behind a script.
 const pythonAsk = 10 * time.Second
 
-func findPython(env map[string]string) python {
+// FindPython finds the Python on env's PATH. Only one that hides behind an unknown script is run, for at most 10 s.
+func FindPython(env map[string]string) Python {
 	for _, dir := range filepath.SplitList(env["PATH"]) {
 		if !filepath.IsAbs(dir) {
 			continue
 		}
 		for _, name := range []string{"python3", "python"} {
 			exe := filepath.Join(dir, name)
-			if executable(exe) != nil {
+			if !executable(exe) {
 				continue
 			}
 			if py, ok := inspectPython(exe, env); ok {
@@ -40,18 +41,18 @@ func findPython(env map[string]string) python {
 			}
 		}
 	}
-	return python{}
+	return Python{}
 }
 
 // inspectPython finds the prefix of a Python the way it does itself at start: a pyvenv.cfg beside or above
 // the program, else above what the program links to the folder that has the standard library.
-func inspectPython(exe string, env map[string]string) (python, bool) {
+func inspectPython(exe string, env map[string]string) (Python, bool) {
 	bin := filepath.Dir(exe)
 	for _, dir := range []string{bin, filepath.Dir(bin)} {
 		if cfg, err := os.ReadFile(filepath.Join(dir, "pyvenv.cfg")); err == nil {
-			py := python{exe: exe, prefix: dir, venv: true, userSite: venvSetting(cfg, "include-system-site-packages") == "true"}
-			if py.userSite {
-				py.sites = sitePackages(filepath.Dir(venvSetting(cfg, "home")))
+			py := Python{Exe: exe, Prefix: dir, Venv: true, UserSite: venvSetting(cfg, "include-system-site-packages") == "true"}
+			if py.UserSite {
+				py.Sites = SitePackages(filepath.Dir(venvSetting(cfg, "home")))
 			}
 			return py, true
 		}
@@ -64,48 +65,33 @@ func inspectPython(exe string, env map[string]string) (python, bool) {
 	}
 	real, err := filepath.EvalSymlinks(exe)
 	if err != nil {
-		return python{}, false
+		return Python{}, false
 	}
 	for dir := filepath.Dir(real); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if libs, _ := filepath.Glob(filepath.Join(dir, "lib*", "python3*", "os.py")); len(libs) > 0 {
-			return python{exe: exe, prefix: dir, userSite: true}, true
+			return Python{Exe: exe, Prefix: dir, UserSite: true}, true
 		}
 	}
 	return askPython(exe, env)
 }
 
 // finish adds what depends on the environment.
-func (p *python) finish(env map[string]string) {
-	p.userSite = p.userSite && env["PYTHONNOUSERSITE"] == "" && env["HOME"] != ""
+func (p *Python) finish(env map[string]string) {
+	p.UserSite = p.UserSite && env["PYTHONNOUSERSITE"] == "" && env["HOME"] != ""
 	sites := filepath.SplitList(env["PYTHONPATH"])
-	if p.userSite {
-		sites = append(sites, sitePackages(userBase(env))...)
+	if p.UserSite {
+		sites = append(sites, SitePackages(userBase(env))...)
 	}
-	sites = append(sites, sitePackages(p.prefix)...)
-	if p.prefix == "/usr" { // Debian's pip installs to /usr/local
-		sites = append(sites, sitePackages("/usr/local")...)
+	sites = append(sites, SitePackages(p.Prefix)...)
+	if p.Prefix == "/usr" { // Debian's pip installs to /usr/local
+		sites = append(sites, SitePackages("/usr/local")...)
 	}
-	p.sites = append(sites, p.sites...)
+	p.Sites = append(sites, p.Sites...)
 }
 
-// of tells which prefix a kernelspec's folder belongs to, PREFIX/share/jupyter/kernels/NAME, and its Python;
-// one that belongs to none gets those on PATH.
-func (p python) of(specDir string) (prefix, exe string) {
-	kernels := filepath.Dir(specDir)
-	prefix, ok := strings.CutSuffix(kernels, filepath.FromSlash("/share/jupyter/kernels"))
-	if ok {
-		for _, name := range []string{"python", "python3"} {
-			if exe := filepath.Join(prefix, "bin", name); executable(exe) == nil {
-				return prefix, exe
-			}
-		}
-	}
-	return p.prefix, p.exe
-}
-
-// sitePackages are the folders of packages of a prefix. Those of another minor version than the Python's are
+// SitePackages are the folders of packages of a prefix. Those of another minor version than the Python's are
 // among them; few prefixes have two.
-func sitePackages(prefix string) []string {
+func SitePackages(prefix string) []string {
 	site, _ := filepath.Glob(filepath.Join(prefix, "lib*", "python3*", "site-packages"))
 	dist, _ := filepath.Glob(filepath.Join(prefix, "lib*", "python3*", "dist-packages"))
 	return append(site, dist...)
@@ -145,7 +131,7 @@ func pyenvPython(shim string, env map[string]string) (string, bool) {
 	}
 	for _, v := range strings.FieldsFunc(version, func(r rune) bool { return r == ':' || r == '\n' }) {
 		exe := filepath.Join(root, "versions", strings.TrimSpace(v), "bin", filepath.Base(shim))
-		if executable(exe) == nil {
+		if executable(exe) {
 			return exe, true
 		}
 	}
@@ -168,7 +154,7 @@ func localPyenvVersion(root string) string {
 }
 
 // askPython runs a Python to learn its prefix: the last resort for shims that we do not know.
-func askPython(exe string, env map[string]string) (python, bool) {
+func askPython(exe string, env map[string]string) (Python, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), pythonAsk)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, "-c", "import sys, site\nprint(sys.executable, sys.prefix, sys.base_prefix, site.ENABLE_USER_SITE, sep='\\n')")
@@ -179,7 +165,12 @@ func askPython(exe string, env map[string]string) (python, bool) {
 	out, err := cmd.Output()
 	f := strings.Split(string(bytes.TrimSpace(out)), "\n")
 	if err != nil || len(f) != 4 || f[0] == "" {
-		return python{}, false
+		return Python{}, false
 	}
-	return python{exe: f[0], prefix: f[1], venv: f[1] != f[2], userSite: f[3] == "True"}, true
+	return Python{Exe: f[0], Prefix: f[1], Venv: f[1] != f[2], UserSite: f[3] == "True"}, true
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
