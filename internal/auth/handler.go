@@ -9,6 +9,7 @@ import (
 
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/internal/page"
 )
 
 const (
@@ -166,7 +167,7 @@ func (a *Auth) getLogout(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if !a.Enabled() {
-		return a.show(w, http.StatusOK, "logout.html", page{Title: "Logged out?",
+		return a.show(w, http.StatusOK, "logout.html", loginPage{Frame: page.Frame{Title: "Logged out?"},
 			Message: "Cannot log out: this server runs without authentication."})
 	}
 	if s.known {
@@ -174,7 +175,7 @@ func (a *Auth) getLogout(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.expire(w, a.cookieNames(s.client.Host).name)
 	a.markOut(w, s.client)
-	return a.show(w, http.StatusOK, "logout.html", page{Title: "Logged out", Message: "Successfully logged out.", HasLogin: true})
+	return a.show(w, http.StatusOK, "logout.html", loginPage{Frame: page.Frame{Title: "Logged out"}, Message: "Successfully logged out.", HasLogin: true})
 }
 
 // me is what GET /api/me answers.

@@ -1,25 +1,24 @@
 package auth
 
 import (
-	"bytes"
 	"embed"
-	"html/template"
 	"net/http"
-	"strconv"
 
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/internal/page"
 )
 
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+var pages = page.Parse(pageFiles, "pages/*.html")
 
-// page is what the templates show.
-type page struct {
-	Title, Base, Message string
-	HasLogin             bool
+// loginPage is what the templates show.
+type loginPage struct {
+	page.Frame
+	Message  string
+	HasLogin bool
 
 	// login.html
 	Next, XSRF, Secret  string
@@ -30,30 +29,15 @@ type page struct {
 	RequestID string
 }
 
-// pageCSP lets our pages load nothing, but for their own icon and inline style, and send forms nowhere else.
-const pageCSP = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'"
-
-// show writes a page. What is on it is about one moment and one person: nobody may keep it.
-func (a *Auth) show(w http.ResponseWriter, status int, name string, p page) error {
+func (a *Auth) show(w http.ResponseWriter, status int, name string, p loginPage) error {
 	p.Base = a.cfg.BaseURL
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
-		return fault.Wrap(fault.Internal, err, "show %s", name)
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	h.Set("Cache-Control", "no-store")
-	httpx.AddCSP(w, pageCSP)
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a client that has gone is the access log's business
-	return nil
+	return page.Write(w, status, pages, name, p)
 }
 
 // showLogin writes the login form.
 func (a *Auth) showLogin(w http.ResponseWriter, r *http.Request, status int, next, message string) error {
 	c := a.creds.Load()
-	p := page{Title: "Log in", Message: message, Next: next, XSRF: XSRFToken(w, r), HasToken: c.hasToken, CanChange: a.cfg.AllowPasswordChange}
+	p := loginPage{Frame: page.Frame{Title: "Log in"}, Message: message, Next: next, XSRF: XSRFToken(w, r), HasToken: c.hasToken, CanChange: a.cfg.AllowPasswordChange}
 	switch {
 	case c.hasToken && c.verify != nil:
 		p.Secret = "Password or token"
@@ -79,7 +63,7 @@ func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	httpx.NoteError(r.Context(), err)
 	status := httpx.Status(k)
-	p := page{Title: http.StatusText(status), Message: fault.Message(err), Status: status,
+	p := loginPage{Frame: page.Frame{Title: http.StatusText(status)}, Message: fault.Message(err), Status: status,
 		HasLogin: a.Enabled() && k == fault.Forbidden, RequestID: httpx.RequestID(r.Context())}
 	if err := a.show(w, status, "error.html", p); err != nil {
 		httpx.WriteError(w, r, err)
