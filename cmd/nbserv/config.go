@@ -16,6 +16,7 @@ import (
 
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
+	"github.com/nbserv/nbserv/internal/lab"
 	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
@@ -48,6 +49,8 @@ type Config struct {
 	WebSockets     ws.Config
 
 	Contents contents.Config
+
+	Lab lab.Config
 
 	Terminals      terminals.Config
 	EventSchemaDir string // further event schemas
@@ -86,6 +89,7 @@ func defaultConfig(env environment) Config {
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
+		Lab:           lab.Config{DefaultURL: "/lab"},
 		Terminals:     terminals.DefaultConfig(),
 		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
 
@@ -226,5 +230,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.validateImageStore())
+	return cmp.Or(c.Contents.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore())
 }

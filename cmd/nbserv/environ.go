@@ -1,9 +1,12 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/nbserv/nbserv/internal/jupyterpath"
 )
 
 // environment is the process's environment: read once, here, and nowhere below.
@@ -41,8 +44,16 @@ func (e environment) home() string {
 
 // jupyterConfigDir is where Jupyter keeps a user's configuration.
 // https://docs.jupyter.org/en/stable/use/jupyter-directories.html
-func (e environment) jupyterConfigDir() string {
-	return e.or(filepath.Join(e.home(), ".jupyter"), "JUPYTER_CONFIG_DIR")
+func (e environment) jupyterConfigDir() string { return jupyterpath.UserConfig(e.jupyter()) }
+
+// jupyter is the environment as Jupyter's own tools would see it: with a home.
+func (e environment) jupyter() map[string]string {
+	vars := maps.Clone(e.vars)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	vars["HOME"] = e.home()
+	return vars
 }
 
 // stateHome is the user's folder for what programs remember, by the XDG base directory specification.

@@ -54,7 +54,7 @@ func run(args []string, env environment, stdout, stderr io.Writer) int {
 		}
 		return serve(cfg, notes, stderr)
 	}
-	cmd.AddCommand(passwordCommand(stdout, stderr), userCommand(&cfg, env, stdout, stderr))
+	cmd.AddCommand(passwordCommand(stdout, stderr), userCommand(&cfg, env, stdout, stderr), labCommand(&cfg, env, stdout, stderr))
 	err := cmd.Execute()
 	var failed *serveError
 	switch {

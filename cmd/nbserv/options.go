@@ -40,6 +40,7 @@ func traitsOf(trait string, classes ...string) []string {
 var (
 	identityClasses = []string{"ServerApp", "NotebookApp", "IdentityProvider", "PasswordIdentityProvider"}
 	contentsClasses = []string{"ContentsManager", "AsyncContentsManager", "FileContentsManager", "AsyncFileContentsManager"}
+	labClasses      = []string{"ServerApp", "LabServerApp", "LabApp"}
 	kernelClasses   = []string{"MultiKernelManager", "AsyncMultiKernelManager", "MappingKernelManager", "AsyncMappingKernelManager"}
 )
 
@@ -179,6 +180,35 @@ var options = []option{
 		"largest file that is uploaded in parts or to the ImageStore, in bytes", false},
 	{"Contents", "max-staging-size", func(c *Config) any { return &c.Contents.MaxStaging }, nil,
 		"most bytes that unfinished uploads may hold together", false},
+
+	{"JupyterLab", "default-url", func(c *Config) any { return &c.Lab.DefaultURL }, traitsOf("default_url", labClasses...),
+		"where / leads; while there is no JupyterLab, its pages give way to the server's own", false},
+	{"JupyterLab", "lab-dir", func(c *Config) any { return &c.Lab.Dir }, traitsOf("app_dir", labClasses...),
+		"JupyterLab's application folder (default: the first that is found, as docs/jupyterlab.md says)", false},
+	{"JupyterLab", "lab-settings-dir", func(c *Config) any { return &c.Lab.UserSettingsDir }, traitsOf("user_settings_dir", labClasses...),
+		"folder of the user's settings (default: lab/user-settings in Jupyter's configuration folder)", false},
+	{"JupyterLab", "lab-workspaces-dir", func(c *Config) any { return &c.Lab.WorkspacesDir }, traitsOf("workspaces_dir", labClasses...),
+		"folder of the workspaces (default: lab/workspaces in Jupyter's configuration folder)", false},
+	{"JupyterLab", "lab-extensions-path", func(c *Config) any { return &c.Lab.OnlyExtensionDirs }, traitsOf("labextensions_path", labClasses...),
+		"folders of prebuilt extensions (default: labextensions in Jupyter's data folders)", false},
+	{"JupyterLab", "lab-extra-extensions-path", func(c *Config) any { return &c.Lab.ExtensionDirs }, traitsOf("extra_labextensions_path", labClasses...),
+		"further folders of prebuilt extensions, searched first", false},
+	{"JupyterLab", "lab-custom-css", func(c *Config) any { return &c.Lab.CustomCSS }, traitsOf("custom_css", labClasses...),
+		"JupyterLab's page loads custom/custom.css of Jupyter's configuration folder", false},
+	{"JupyterLab", "lab-blocked-extensions", func(c *Config) any { return &c.Lab.BlockedURIs }, traitsOf("blocked_extensions_uris", labClasses...),
+		"addresses of lists of extensions that are blocked", false},
+	{"JupyterLab", "lab-allowed-extensions", func(c *Config) any { return &c.Lab.AllowedURIs }, traitsOf("allowed_extensions_uris", labClasses...),
+		"addresses of lists of the only extensions that are allowed", false},
+	{"JupyterLab", "lab-static-dir", func(c *Config) any { return &c.Lab.StaticDir }, traitsOf("static_dir", labClasses...),
+		"replaces static of the application folder", false},
+	{"JupyterLab", "lab-templates-dir", func(c *Config) any { return &c.Lab.TemplatesDir }, traitsOf("templates_dir", labClasses...),
+		"folder of the page template (default: the one of the static files)", false},
+	{"JupyterLab", "lab-schemas-dir", func(c *Config) any { return &c.Lab.SchemasDir }, traitsOf("schemas_dir", labClasses...),
+		"replaces schemas of the application folder", false},
+	{"JupyterLab", "lab-themes-dir", func(c *Config) any { return &c.Lab.ThemesDir }, traitsOf("themes_dir", labClasses...),
+		"replaces themes of the application folder", false},
+	{"JupyterLab", "lab-app-settings-dir", func(c *Config) any { return &c.Lab.AppSettingsDir }, traitsOf("app_settings_dir", labClasses...),
+		"replaces settings of the application folder: overrides and page_config", false},
 
 	{"ImageStore", "imagestore-dir", func(c *Config) any { return &c.ImageStore.Dir }, nil,
 		"folder that is the ImageStore (default: the root folder)", false},

@@ -14,6 +14,7 @@ import (
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/events"
+	"github.com/nbserv/nbserv/internal/lab"
 	"github.com/nbserv/nbserv/internal/store"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
@@ -36,6 +37,7 @@ type rooms struct {
 	sessions *sessions.Manager
 	sockets  *ws.Server
 	terms    *terminals.API // nil: there are none
+	lab      *lab.Lab
 	events   *events.Bus
 }
 
@@ -72,6 +74,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	}
 	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
 		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
+		MoreDirs: c.labKernels(),
 	})
 	if s.local, err = kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list}); err != nil {
 		return err
@@ -89,6 +92,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	))
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
 	s.openTerminals(c, log)
+	s.openLab(c, log)
 	return nil
 }
 

@@ -31,7 +31,7 @@ var favicon []byte
 func (s *server) router() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
 	get := []string{http.MethodGet, http.MethodHead}
-	r.Handle("/", httpx.Handler(s.getLanding)).Methods(get...)
+	r.Handle("/", httpx.Handler(s.getRoot)).Methods(get...)
 	r.Handle("/api", httpx.Handler(s.getVersion)).Methods(get...)
 	r.Handle("/api/status", httpx.Handler(s.getStatus)).Methods(get...)
 	r.Handle("/api/resolvePath", httpx.Handler(s.getResolvePath)).Methods(http.MethodGet)
@@ -53,6 +53,7 @@ func (s *server) router() *mux.Router {
 	(&nbconvert.API{
 		Converter: converter(&s.cfg, s.specs, s.log), Read: readNotebook(files, s.files.KernelDir), BaseURL: s.cfg.BaseURL,
 	}).Register(r)
+	s.lab.Register(r)
 	s.imageStore().Register(r)
 	s.sockets.Register(r)
 	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)

@@ -1,0 +1,62 @@
+package lab
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/nbserv/nbserv/internal/httpx"
+)
+
+// translationsModel is what pages read of translations: languages or catalogs by name, and why there are none.
+type translationsModel struct {
+	Data    map[string]any `json:"data"`
+	Message string         `json:"message"`
+}
+
+func (l *Lab) getLanguages(w http.ResponseWriter, _ *http.Request) error {
+	type names struct {
+		Display string `json:"displayName"`
+		Native  string `json:"nativeName"`
+	}
+	v := l.view()
+	m := translationsModel{Data: map[string]any{}}
+	packs := l.packs.languages(v.in)
+	in := english
+	if packs[v.locale] != "" {
+		in = v.locale
+	}
+	m.Data[english] = names{languageName(english, in), languageName(english, english)}
+	for locale := range packs {
+		switch _, ok := parseLocale(locale); {
+		case locale == pseudo:
+			m.Data[locale] = names{"Pseudo-language", "to translate the UI"}
+		case ok:
+			m.Data[locale] = names{languageName(locale, in), languageName(locale, locale)}
+		}
+	}
+	return httpx.WriteJSON(w, http.StatusOK, m)
+}
+
+func (l *Lab) getTranslations(w http.ResponseWriter, r *http.Request) error {
+	locale := mux.Vars(r)["locale"]
+	if locale == "default" {
+		locale = systemLocale(l.env)
+	}
+	m := translationsModel{Data: map[string]any{}}
+	_, ok := parseLocale(locale)
+	if ok {
+		for domain, c := range l.packs.load(l.finder.known(), locale) {
+			m.Data[domain] = c
+		}
+	}
+	switch {
+	case len(m.Data) > 0, strings.HasPrefix(locale, english): // the page is in English
+	case ok:
+		m.Message = "Language pack '" + locale + "' not installed!"
+	default:
+		m.Message = "Language pack '" + locale + "' not valid!"
+	}
+	return httpx.WriteJSON(w, http.StatusOK, m)
+}
