@@ -52,8 +52,10 @@ type Config struct {
 	DetachedTTL time.Duration
 	// Heartbeat is how often a kernel is asked for a sign of life. Default 10 s; negative is never.
 	Heartbeat time.Duration
-	// Journal bounds each kernel's journal.
+	// Journal bounds each kernel's journal, which is on disk where there is a StateDir.
 	Journal JournalLimits
+	// JournalsBytes bounds what all journals hold on disk together. Default 2 GiB.
+	JournalsBytes int64
 
 	Logger *slog.Logger // default: discards
 }
@@ -73,6 +75,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxKernels < 0 {
 		return fault.New(fault.Invalid, "--max-kernels must not be negative")
+	}
+	if c.Journal.DiskBytes != 0 && c.Journal.DiskBytes < minJournalBytes {
+		return fault.New(fault.Invalid, "--journal-max-bytes must be at least %d", minJournalBytes)
+	}
+	if c.JournalsBytes != 0 && c.JournalsBytes < max(c.Journal.DiskBytes, minJournalBytes) {
+		return fault.New(fault.Invalid, "--journals-max-bytes must be at least --journal-max-bytes")
 	}
 	if most := cmp.Or(c.Journal.MaxBytes, defaultMaxBytes); c.Journal.KeepBytes > most || c.Journal.AwayBytes > most {
 		return fault.New(fault.Invalid, "Journal: KeepBytes and AwayBytes must not exceed MaxBytes, %d", most)
@@ -104,6 +112,7 @@ func (c Config) withDefaults() Config {
 	set(&c.DetachedTTL, time.Hour)
 	set(&c.Heartbeat, 10*time.Second)
 	set(&c.ShutdownWait, 5*time.Second)
+	c.JournalsBytes = cmp.Or(c.JournalsBytes, DefaultJournalsBytes)
 	if c.RuntimeDir == "" {
 		c.RuntimeDir = filepath.Join(os.TempDir(), "nbserv-"+strconv.Itoa(os.Getuid()))
 	}

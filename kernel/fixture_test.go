@@ -43,6 +43,9 @@ func newFixtureFunc(t *testing.T, cfg kernel.Config, options func(kernel.Launch)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		cfg.RuntimeDir = dir
 	}
+	if cfg.StateDir == "" && cfg.Journal == (kernel.JournalLimits{}) { // those are of journals in memory
+		cfg.StateDir = t.TempDir()
+	}
 	f := &fixture{t: t, cfg: cfg, specs: specs, prov: kerneltest.NewProvisionerFunc(t, options)}
 	f.manage()
 	return f

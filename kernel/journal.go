@@ -1,16 +1,16 @@
 package kernel
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"sync"
-
-	"github.com/nbserv/nbserv/internal/fault"
 )
 
-// JournalLimits bound what a Journal keeps, in bytes of message payload.
+// JournalLimits bound what a Journal keeps, in bytes. The first is of one that is on disk, the others are of one
+// that is in memory alone.
 type JournalLimits struct {
+	// DiskBytes is the size of its files, and of the largest message in them.
+	DiskBytes int64
 	// MaxBytes is kept at most, for readers that are behind. Beyond it outputs are given up, oldest first.
 	MaxBytes int64
 	// AwayBytes is kept at most for readers that have gone and may come back.
@@ -20,6 +20,14 @@ type JournalLimits struct {
 }
 
 const (
+	// DefaultJournalBytes holds all that most notebooks ever print, and some pictures.
+	DefaultJournalBytes = 64 << 20
+	// DefaultJournalsBytes is for all journals together.
+	DefaultJournalsBytes = 2 << 30
+
+	// minJournalBytes holds some cells' outputs in more than a few files.
+	minJournalBytes = 1 << 20
+
 	// defaultMaxBytes is what a kernel that sends pictures or buffers as fast as it can gets ahead of a reader on
 	// the same machine in half a second; a print of 20,000 lines is a hundredth of it.
 	defaultMaxBytes = 256 << 20
@@ -27,8 +35,6 @@ const (
 	defaultAwayBytes = 32 << 20
 	// defaultKeepBytes serves page reloads, at a price that a hundred kernels can pay.
 	defaultKeepBytes = 4 << 20
-	// keptShare of MaxBytes is for the replies and statuses that outlive their outputs.
-	keptShare = 16
 	// entryOverhead is what an entry costs beside its payload: structs, slice headers, allocator slack.
 	entryOverhead = 400
 )
@@ -62,6 +68,18 @@ type Journal struct {
 	wait    []*cursor
 	spare   []*cursor // wait's other half, reused
 	ended   error
+
+	// What follows is of a journal on disk.
+	disk      *diskLog
+	unwritten int64        // bytes of the ring's entries that are not in the files
+	drawn     int64        // what of the budget's memory they have
+	memory    memoryBounds // immutable
+	queued    bool         // the writer is to look at it
+	kicked    bool         // and was told to hurry
+	discarded bool         // the files are to go when the last reader has gone
+	closing   chan struct{}
+	lostFrom  uint64 // immutable; the numbers from here up to lostTo may have been given and were not written
+	lostTo    uint64 // immutable
 }
 
 // record is an Entry with what the journal has to know about it.
@@ -70,12 +88,13 @@ type record struct {
 	kind EntryKind
 	to   string
 	msg  *Message // nil where the kind has none
-	size int64
+	gap  *Gap     // a notice that was written down
+	size int64    // in memory
 }
 
 // entry is r as a reader gets it.
 func (r *record) entry() Entry {
-	return Entry{Seq: r.seq, Kind: r.kind, To: r.to, Message: r.msg}
+	return Entry{Seq: r.seq, Kind: r.kind, To: r.to, Message: r.msg, Gap: r.gap}
 }
 
 // cursor is one reader's place. Its fields are guarded by the journal's mu.
@@ -88,7 +107,10 @@ type cursor struct {
 	owed uint64 // how many up to told were kept when it was told, and are still to be given
 	lost bool   // the Position it came with was of another epoch
 	away bool   // its reader has gone
-	wake chan struct{}
+	lag  *lag   // where it reads from the files
+	// pause has it wait a little before it reads from the files again: there were no descriptors.
+	pause bool
+	wake  chan struct{}
 
 	confirms bool   // its reader says what was delivered
 	given    uint64 // at, when next last returned something
@@ -127,6 +149,9 @@ func NewJournal(l JournalLimits) *Journal {
 	if l.KeepBytes <= 0 {
 		l.KeepBytes = min(defaultKeepBytes, l.MaxBytes)
 	}
+	if l.DiskBytes <= 0 {
+		l.DiskBytes = DefaultJournalBytes
+	}
 	var b [8]byte
 	_, _ = rand.Read(b[:])
 	return &Journal{epoch: binary.BigEndian.Uint64(b[:]) | 1, limits: l, next: 1, cursors: make(map[*cursor]struct{})}
@@ -148,16 +173,26 @@ func (j *Journal) write(kind EntryKind, to string, m *Message) {
 		j.mu.Unlock()
 		return
 	}
-	r.seq = j.next
-	j.push(r)
-	j.next++
-	j.trim()
+	j.add(r)
 	wake := j.takeWaiting(&r)
 	j.mu.Unlock()
 	for _, c := range wake {
 		c.signal()
 	}
 	j.giveBack(wake)
+}
+
+// add gives r the next number. mu is held.
+func (j *Journal) add(r record) {
+	r.seq = j.next
+	j.push(r)
+	j.next++
+	if j.disk == nil {
+		j.trim()
+		return
+	}
+	j.unwritten += r.size
+	j.spill()
 }
 
 // takeWaiting takes the readers that r is for off the waiting list.
@@ -241,6 +276,9 @@ func (j *Journal) join(c *cursor, p *Position) *cursor {
 		c.at, c.lost = 0, true
 	default:
 		c.at = min(p.Seq, j.next-1)
+		if c.at >= j.lostFrom && c.at < j.lostTo {
+			c.at = j.lostTo
+		}
 	}
 	c.done, c.told, c.given = c.at, c.at, c.at
 	j.cursors[c] = struct{}{}
@@ -252,9 +290,8 @@ func (j *Journal) join(c *cursor, p *Position) *cursor {
 func (j *Journal) leave(c *cursor) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c.away = true
-	j.looked = j.bytes + 1 // look again now
-	j.trim()
+	c.away, c.lag = true, nil
+	j.forgo()
 }
 
 // close forgets a reader, and what was kept for it alone.
@@ -262,8 +299,10 @@ func (j *Journal) close(c *cursor) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.cursors, c)
-	j.looked = j.bytes + 1 // look again now
-	j.trim()
+	j.forgo()
+	if j.discarded && len(j.cursors) == 0 {
+		j.ask()
+	}
 	for i, w := range j.wait {
 		if w == c {
 			j.wait = append(j.wait[:i], j.wait[i+1:]...)
@@ -280,121 +319,6 @@ func (j *Journal) position(c *cursor, delivered bool) Position {
 		return Position{Epoch: j.epoch, Seq: c.done}
 	}
 	return Position{Epoch: j.epoch, Seq: c.at}
-}
-
-// nextBatch waits until there is something for c and fills buf. stop, when closed, ends the wait with nothing.
-func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-chan struct{}) (int, error) {
-	for {
-		j.mu.Lock()
-		c.settle()
-		n := j.fill(c, buf)
-		if n > 0 {
-			c.given = c.at
-		}
-		if n > 0 || j.ended != nil {
-			err := j.ended
-			j.mu.Unlock()
-			if n > 0 {
-				err = nil
-			}
-			return n, err
-		}
-		c.settle()
-		j.wait = append(j.wait, c)
-		j.mu.Unlock()
-		select {
-		case <-c.wake:
-		case <-stop:
-			j.unwait(c)
-			return 0, nil
-		case <-ctx.Done():
-			j.unwait(c)
-			return 0, fault.Wrap(fault.Canceled, context.Cause(ctx), "no longer waiting for messages")
-		}
-	}
-}
-
-func (j *Journal) unwait(c *cursor) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for i, w := range j.wait {
-		if w == c {
-			j.wait = append(j.wait[:i], j.wait[i+1:]...)
-			return
-		}
-	}
-}
-
-// fill gives c what it has not read, and moves it on. mu is held.
-func (j *Journal) fill(c *cursor, buf []Entry) int {
-	n := 0
-	first := j.next - uint64(j.n)
-	if c.at+1 < first || c.lost {
-		if gap := j.gapFor(c, first); gap != nil {
-			buf[n] = Entry{Seq: c.told, Gap: gap}
-			n++
-		}
-		n += j.fillKept(c, buf[n:])
-		if n == len(buf) {
-			return n
-		}
-		c.at = max(c.at, first-1)
-	}
-	for i := int(c.at + 1 - first); i < j.n && n < len(buf); i++ {
-		r := j.at(i)
-		c.at = r.seq
-		if c.sees(r) {
-			buf[n] = r.entry()
-			n++
-		}
-	}
-	return n
-}
-
-// gapFor is the one notice that a reader behind the ring gets for what is missing before number first.
-func (j *Journal) gapFor(c *cursor, first uint64) *Gap {
-	if !c.lost && c.told+1 >= first {
-		return nil
-	}
-	from := max(c.at, c.told) // what is missing before was told, but for what was kept then and is no more
-	owed, fresh := uint64(0), uint64(0)
-	for i := len(j.kept) - 1; i >= 0 && j.kept[i].seq > c.at; i-- {
-		if owed++; j.kept[i].seq > from {
-			fresh++
-		}
-	}
-	if c.lost {
-		c.lost, c.told, c.owed = false, first-1, owed
-		return &Gap{Reason: "this kernel's earlier messages are not kept: it was started anew since"}
-	}
-	dropped := first - 1 - from - fresh // fresh ones follow the notice, or were for another client session
-	dropped += c.owed - (owed - fresh)
-	c.told, c.owed = first-1, owed
-	if dropped == 0 {
-		return nil
-	}
-	return &Gap{Dropped: dropped, Reason: "the reader was too far behind: the server keeps a bounded number of messages"}
-}
-
-// fillKept gives the replies and statuses that are still kept of what lies before the ring.
-func (j *Journal) fillKept(c *cursor, buf []Entry) int {
-	n := 0
-	for i := range j.kept {
-		r := &j.kept[i]
-		if r.seq <= c.at {
-			continue
-		}
-		if n == len(buf) {
-			return n
-		}
-		c.at = r.seq
-		c.owed--
-		if c.sees(r) {
-			buf[n] = r.entry()
-			n++
-		}
-	}
-	return n
 }
 
 // at is the ring's i-th entry, oldest first.

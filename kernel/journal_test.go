@@ -40,8 +40,7 @@ func readAll(t *testing.T, j *Journal, c *cursor, batch int) []Entry {
 		buf := make([]Entry, batch)
 		n, err := j.nextBatch(ctx, c, buf, nil)
 		if n == 0 {
-			require.Error(t, err)
-			return all
+			require.Error(t, err) // what it looked at was for others
 		}
 		all = append(all, buf[:n]...)
 	}

@@ -6,13 +6,28 @@ func (j *Journal) trim() {
 	for j.bytes > j.limits.KeepBytes && j.n > 1 && (j.spareable() || j.lookAgain() && j.spareable()) {
 		j.evict()
 	}
-	if cap := len(j.ring); cap > 1024 && j.n < cap/8 {
-		smaller := make([]record, cap/2)
+	j.shrink()
+}
+
+// shrink gives back what the ring has grown to beyond need.
+func (j *Journal) shrink() {
+	if size := len(j.ring); size > 1024 && j.n < size/8 {
+		smaller := make([]record, size/2)
 		for i := range j.n {
 			smaller[i] = *j.at(i)
 		}
 		j.ring, j.head = smaller, 0
 	}
+}
+
+// forgo gives up what is no longer needed now that a reader has gone.
+func (j *Journal) forgo() {
+	if j.disk != nil {
+		j.trimWritten()
+		return
+	}
+	j.looked = j.bytes + 1 // look again now
+	j.trim()
 }
 
 // spareable tells whether the oldest entry may go, as far as the last look tells.
@@ -46,26 +61,48 @@ func (j *Journal) dropKept() {
 	j.kept = j.kept[1:]
 }
 
-// evict takes the oldest entry out of the ring; replies and statuses go to the kept ones.
+// evict gives the oldest entry in the ring up; replies and statuses go to the kept ones, unless they are on disk
+// or everybody has them.
 func (j *Journal) evict() {
+	r := j.drop()
+	limit := j.limits.MaxBytes / keptShare
+	if d := j.disk; d != nil {
+		if r.seq <= d.written {
+			return
+		}
+		j.unwritten -= r.size
+		limit = j.memory.kept
+		if !essential(&r) {
+			d.budget.gaveUp(1)
+			return
+		}
+	} else if r.seq <= j.floor || !essential(&r) {
+		return
+	}
+	j.kept = append(j.kept, r)
+	j.keptB += r.size
+	for j.keptB > limit {
+		j.dropKept()
+	}
+}
+
+// drop takes the oldest entry out of the ring.
+func (j *Journal) drop() record {
 	r := *j.at(0)
 	*j.at(0) = record{}
 	j.head = (j.head + 1) & (len(j.ring) - 1)
 	j.n--
 	j.bytes -= r.size
-	if r.seq <= j.floor || !essential(&r) {
-		return
-	}
-	j.kept = append(j.kept, r)
-	j.keptB += r.size
-	for j.keptB > j.limits.MaxBytes/keptShare {
-		j.dropKept()
-	}
+	return r
 }
 
 // essential tells entries by which a client learns that its request has ended, or that it is asked, and those
-// that are for observers alone: few, and no client misses them.
+// that are for observers alone: few, and no client misses them. Of notices it is those of what nobody counted:
+// others are counted anew where they are given up themselves.
 func essential(r *record) bool {
+	if r.gap != nil {
+		return r.gap.Dropped == 0
+	}
 	return r.kind != Said || r.msg.Channel != IOPub || r.msg.Header.MsgType == "status"
 }
 

@@ -37,6 +37,7 @@ type Kernel struct {
 	metrics  *metrics
 	log      *slog.Logger
 	journal  *Journal
+	budget   *Budget
 	own      string // the client session of the server's own requests to this kernel
 	order    uint64 // of its start among the manager's kernels
 	watchers *watchers
@@ -80,7 +81,7 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 	k := &Kernel{
 		id: o.ID, start: o, cfg: &m.cfg, specs: m.specs, prov: m.prov, metrics: m.metrics,
 		log:      m.cfg.Logger.With("kernel_id", o.ID),
-		journal:  NewJournal(m.cfg.Journal),
+		budget:   m.budget,
 		own:      uuid.NewString(),
 		order:    order,
 		watchers: &m.watchers,
@@ -96,7 +97,16 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 	if m.cfg.StateDir != "" {
 		k.folder = filepath.Join(m.cfg.StateDir, kernelsFolder, o.ID)
 	}
+	k.journal = beginJournal(k.journalFolder(), m.cfg.Journal, m.budget)
 	return k
+}
+
+// journalFolder is where the kernel's journal is; "" is in memory.
+func (k *Kernel) journalFolder() string {
+	if k.folder == "" {
+		return ""
+	}
+	return filepath.Join(k.folder, journalFolder)
 }
 
 // Status describes k now.

@@ -177,6 +177,7 @@ func (k *Kernel) leave(ctx context.Context) error {
 		k.recordDeath(why)
 	}
 	k.journal.End(errLeft)
+	k.journal.Close()
 	return nil
 }
 
@@ -190,6 +191,7 @@ func (k *Kernel) finish(why string) {
 	k.write(end)
 	k.say(stateDead)
 	k.journal.End(fault.New(fault.Gone, "%s", why))
+	k.journal.Discard()
 }
 
 // expectEnd is the current incarnation, nil if there is none: from now on it changes the kernel's state no more,

@@ -27,6 +27,7 @@ type Manager struct {
 	wg      sync.WaitGroup // the culler's shutdowns
 
 	watchers watchers
+	budget   *Budget
 
 	mu      sync.Mutex // guards the rest
 	kernels map[string]*Kernel
@@ -40,6 +41,7 @@ type Manager struct {
 // until then, calls are Busy. Its metrics are registered with reg; nil keeps them to itself.
 func NewManager(cfg Config, specs *Specs, prov Provisioner, reg prometheus.Registerer) *Manager {
 	m := &Manager{cfg: cfg.withDefaults(), specs: specs, prov: prov, kernels: make(map[string]*Kernel), waiting: cfg.StateDir != ""}
+	m.budget = NewBudget(m.cfg.JournalsBytes, m.cfg.Logger)
 	m.metrics = newMetrics(reg, m)
 	return m
 }
@@ -301,12 +303,14 @@ func (m *Manager) Close(ctx context.Context) error {
 	go func() { wg.Wait(); m.wg.Wait(); close(done) }() // ends with the shutdowns, which are bounded
 	select {
 	case <-done:
+		m.budget.Wait()
 		return nil
 	case <-ctx.Done():
 		for _, k := range m.all() {
 			k.killNow()
 		}
 		<-done
+		m.budget.Wait()
 		return fault.Wrap(fault.Timeout, context.Cause(ctx), "kernels had to be killed")
 	}
 }
@@ -326,5 +330,6 @@ func (m *Manager) Leave(ctx context.Context) error {
 		wg.Go(func() { errs[i] = k.leave(ctx) })
 	}
 	wg.Wait()
+	m.budget.Wait()
 	return errors.Join(errs...)
 }

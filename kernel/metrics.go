@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics are the kernels' numbers for Prometheus. Labels come from fixed sets.
 type metrics struct {
@@ -44,6 +48,20 @@ func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
 			}
 			return float64(total)
 		}))
+	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_journals_disk_bytes", Help: "Bytes that all journals hold on disk."},
+		func() float64 { return float64(m.budget.Bytes()) }))
+	for _, c := range []struct {
+		name, help string
+		value      *atomic.Int64
+	}{
+		{"nbserv_journal_messages_dropped_total", "Messages that were not written to a journal: the disk was full or too slow.", &m.budget.count.gaveUp},
+		{"nbserv_journal_damages_total", "Places in journals' files that could not be read.", &m.budget.count.damaged},
+		{"nbserv_journal_write_errors_total", "Writes of journals that failed, and were tried again.", &m.budget.count.failed},
+	} {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
+			func() float64 { return float64(c.value.Load()) }))
+	}
 	return &metrics{
 		in:                 perChannel("nbserv_kernel_messages_received_total", "Messages received from kernels."),
 		out:                perChannel("nbserv_kernel_messages_sent_total", "Messages queued for kernels."),

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 )
 
 const (
+	journalFolder = "journal"     // in a kernel's own folder, too
 	kernelsFolder = "kernels"     // in the state folder
 	recordFile    = "record.json" // in a kernel's own folder there
 	recordVersion = 1
@@ -192,12 +194,19 @@ func (k *Kernel) saveRecord(sync bool) error {
 	return k.record.save(k.folder, sync)
 }
 
-// removeRecord removes the kernel's folder.
+// removeRecord removes the kernel's folder, but for the journal, which takes the folder with it when it goes.
 func (k *Kernel) removeRecord() {
 	if k.folder == "" {
 		return
 	}
-	if err := os.RemoveAll(k.folder); err != nil {
+	entries, err := os.ReadDir(k.folder)
+	for _, e := range entries {
+		if e.Name() != journalFolder {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(k.folder, e.Name())))
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.log.Warn("cannot remove a kernel's record", "err", err)
 	}
+	_ = os.Remove(k.folder)
 }

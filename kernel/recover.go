@@ -109,10 +109,11 @@ func (m *Manager) readRecords(dir string) ([]*saved, error) {
 	return records, nil
 }
 
-// removeEmpty removes a kernel's folder in which nothing was finished; false when there is more in it.
+// removeEmpty removes a kernel's folder in which nothing was finished, or only the journal is left of a kernel that
+// was shut down; false when there is more in it.
 func removeEmpty(folder string) bool {
 	entries, err := os.ReadDir(folder)
-	if err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".") }) {
+	if err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".") && e.Name() != journalFolder }) {
 		return false
 	}
 	return os.RemoveAll(folder) == nil
@@ -159,6 +160,11 @@ func (k *Kernel) recover(ctx context.Context, r *saved) (lives bool) {
 	defer k.release()
 	k.record, k.own, k.voice = *r, r.Own, r.Own
 	k.spec, k.deaths = r.Spec, r.Deaths
+	if j, err := OpenJournal(k.journalFolder(), k.cfg.Journal, k.budget); err == nil {
+		k.journal = j
+	} else {
+		k.log.Error("a kernel goes on without its journal", "err", err)
+	}
 	if r.Dead != "" {
 		k.lose(r.Dead)
 		return false

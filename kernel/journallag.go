@@ -1,0 +1,174 @@
+package kernel
+
+import (
+	"errors"
+	"syscall"
+)
+
+// lag is the place of a reader that reads from the files. It is kept between two calls of nextBatch.
+type lag struct {
+	seg  *segment
+	scan *scan
+}
+
+const (
+	// readBytes is how much a reader takes from the files at a time, besides one message of any size.
+	readBytes = 256 << 10
+
+	reasonBehind  = "the reader was too far behind: the server keeps a bounded number of messages"
+	reasonDamaged = "the journal's file is damaged there"
+)
+
+// fillFromDisk gives c what it has not read, from the files, and moves it on. mu is held, and released while
+// files are read. It may have nothing for c and yet have moved it.
+func (j *Journal) fillFromDisk(c *cursor, buf []Entry) (n int) {
+	d := j.disk
+	first := d.first()
+	if c.at+1 < first || c.lost {
+		if gap := gapFor(c, first, d.keptAfter); gap != nil {
+			buf[0] = Entry{Seq: c.told, Gap: gap}
+			return 1
+		}
+	}
+	seg, kept := d.after(c.at)
+	if seg == nil {
+		c.at = max(c.at, d.written)
+		return 0
+	}
+	if !kept {
+		c.at = max(c.at, seg.first-1) // the kept ones are read
+	}
+	l := c.lag
+	if l == nil || l.seg != seg {
+		l = &lag{seg, &scan{f: seg, epoch: d.epoch, off: seg.find(c.at), firstBad: seg.seen}}
+	}
+	c.lag = nil // it is this call's alone
+	l.scan.end = seg.size
+	s := stretch{scan: l.scan, at: c.at, told: c.told, last: seg.last, kept: kept}
+	if kept {
+		s.last = min(s.last, first-1)
+	}
+	d.reads++
+
+	j.mu.Unlock()
+	n = s.fill(c, buf)
+	j.mu.Lock()
+
+	if damages := l.scan.damages; damages > 0 && l.scan.lastBad >= seg.seen {
+		seg.seen = l.scan.lastBad + 1
+		d.budget.damaged(seg.path, damages)
+	}
+	l.scan.damages, l.scan.firstBad = 0, seg.seen
+	if err := l.scan.err; err != nil && n == 0 {
+		l.scan.err = nil
+		switch {
+		case !d.has(seg): // it was dropped before it could be opened
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+			c.pause = true
+		default:
+			d.budget.unreadable(seg.path, err)
+			if gap := s.missing(s.last + 1); gap != nil {
+				buf[0], n = Entry{Seq: s.told, Gap: gap}, 1
+			}
+			s.at, s.done = s.last, true
+		}
+	}
+	c.at, c.told = max(c.at, s.at), max(c.told, s.told)
+	c.owed -= min(c.owed, s.passed)
+	if _, here := j.cursors[c]; here && !c.away && !s.done {
+		c.lag = l
+	}
+	return n
+}
+
+// stretch is a part of one file that a reader reads.
+type stretch struct {
+	scan   *scan
+	at     uint64 // as the cursor's
+	told   uint64 // as the cursor's
+	last   uint64 // the highest number that it is about
+	kept   bool   // numbers that are not in it were given up, and the reader knows
+	passed uint64 // how many kept records were read
+	done   bool   // it is all read
+}
+
+// fill reads for c into buf. It holds no lock.
+func (s *stretch) fill(c *cursor, buf []Entry) (n int) {
+	for from := s.scan.off; n < len(buf) && s.scan.off-from < readBytes; {
+		h, ok := s.scan.next()
+		if ok && h.seq <= s.at {
+			s.scan.skip(h)
+			continue
+		}
+		if s.scan.err != nil {
+			return n
+		}
+		end := !ok || h.seq > s.last
+		if end {
+			h = recordHead{seq: s.last + 1}
+		}
+		if h.flags&flagGap == 0 {
+			if gap := s.missing(h.seq); gap != nil {
+				buf[n] = Entry{Seq: s.told, Gap: gap}
+				n++
+				continue
+			}
+		}
+		if end {
+			s.at, s.done = max(s.at, s.last), true
+			return n
+		}
+		n += s.take(c, h, buf[n:])
+	}
+	return n
+}
+
+// missing is the notice of the numbers before seq that ought to be in the file and are not.
+func (s *stretch) missing(seq uint64) *Gap {
+	from := max(s.at, s.told)
+	if s.kept || from+1 >= seq {
+		return nil
+	}
+	dropped := seq - 1 - from
+	s.told = seq - 1
+	if dropped >= lostRun/2 { // nobody was given these numbers
+		return nil
+	}
+	return &Gap{Dropped: dropped, Reason: reasonDamaged}
+}
+
+// take reads the record at hand, and gives it to c if it is for it.
+func (s *stretch) take(c *cursor, h recordHead, buf []Entry) (n int) {
+	body, ok := s.scan.body(h)
+	if s.scan.err != nil { // it is read again, or not at all
+		return 0
+	}
+	r, whole := record{}, false
+	if ok {
+		if r, whole = h.record(body); !whole {
+			s.scan.damage()
+		}
+	}
+	s.scan.skip(h)
+	if !whole { // what follows it tells the gap
+		return 0
+	}
+	if r.gap != nil && r.gap.Dropped > 0 { // it tells of what comes before it in number and after it in the file
+		if r.seq <= s.told {
+			return 0
+		}
+		s.told = r.seq
+		r.gap.Dropped = min(r.gap.Dropped, r.seq-s.at)
+		buf[0] = r.entry()
+		return 1
+	}
+	s.at = r.seq
+	if s.kept {
+		s.passed++
+	}
+	if !c.sees(&r) {
+		return 0
+	}
+	buf[0] = r.entry()
+	return 1
+}
