@@ -13,6 +13,8 @@ func (e Exit) String() string {
 	switch {
 	case e.OverDisk:
 		return "it used more disk space than its limit and was killed"
+	case e.OutOfMemory && e.MemoryLimit > 0:
+		return "out of memory: it needed more than its limit of " + formatBytes(e.MemoryLimit) + " and was killed by the system"
 	case e.OutOfMemory:
 		return "it ran out of memory and was killed by the system"
 	case e.Unknown:

@@ -20,6 +20,7 @@ type incarnation struct {
 	adopted  bool          // an earlier server started it
 	events   chan event    // for whoever waits for the kernel's first answers
 	gone     chan struct{} // closed when process, connection and files are gone, or left to the next server
+	memory   memoryState   // owned by watchMemory
 
 	// guarded by the kernel's mu
 	conn     *Conn  // nil until its sockets are connected, and between two connections
@@ -78,7 +79,8 @@ func (k *Kernel) launch(ctx context.Context) error {
 	k.spec, k.inc, k.reason, k.stillborn, k.lost = spec, inc, "", false, false
 	k.note(changed)
 	k.mu.Unlock()
-	k.log.Info("kernel process started", "pid", inc.proc.Record().PID, "spec", spec.Name)
+	rec := inc.proc.Record()
+	k.log.Info("kernel process started", "pid", rec.PID, "spec", spec.Name, "limits", rec.Enforced.String())
 	k.wg.Go(func() { k.watch(inc) })
 	return nil
 }

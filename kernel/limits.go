@@ -3,8 +3,10 @@ package kernel
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -15,6 +17,45 @@ type Limits struct {
 	MemoryBytes int64   `json:"memory_bytes,omitempty"`
 	CPUs        float64 `json:"cpus,omitempty"` // of one processor's time: 1.5 is one and a half
 	Processes   int     `json:"processes,omitempty"`
+}
+
+// Enforced are the limits that are in force for a process, which may be fewer than were asked for.
+type Enforced struct {
+	Limits
+	// MemoryBy says how MemoryBytes is kept. "cgroup" is for all processes together, and ends one that asks for
+	// more; "rlimit" is for each by itself, counts what it has reserved to write to, and has allocating fail.
+	MemoryBy string `json:"memory_by,omitempty"`
+}
+
+const (
+	byCgroup = "cgroup"
+	byRlimit = "rlimit"
+)
+
+// Usage is what a process tree uses.
+type Usage struct {
+	MemoryBytes int64         // as it counts towards its limit
+	CPU         time.Duration // processor time so far; 0 where nobody counts it
+	Processes   int           // threads included; 0 where nobody counts them
+	OOMKills    uint64        // processes that the system has ended because the memory limit was reached
+}
+
+// String is for people: "200 MiB of memory, 1.5 processors".
+func (l Limits) String() string {
+	var s []string
+	if l.MemoryBytes > 0 {
+		s = append(s, formatBytes(l.MemoryBytes)+" of memory")
+	}
+	if l.CPUs > 0 {
+		s = append(s, strconv.FormatFloat(l.CPUs, 'g', 4, 64)+" processors")
+	}
+	if l.Processes > 0 {
+		s = append(s, strconv.Itoa(l.Processes)+" processes")
+	}
+	if len(s) == 0 {
+		return "none"
+	}
+	return strings.Join(s, ", ")
 }
 
 const (
@@ -32,8 +73,8 @@ func (l Limits) Validate() error {
 		return fault.New(fault.Invalid, "a kernel's memory limit of %d bytes is less than any kernel needs", l.MemoryBytes)
 	case l.CPUs != 0 && !(l.CPUs >= minCPULimit && l.CPUs <= maxCPULimit):
 		return fault.New(fault.Invalid, "a kernel's CPU limit of %v is not between %v and %v processors", l.CPUs, minCPULimit, maxCPULimit)
-	case l.Processes < 0:
-		return fault.New(fault.Invalid, "a kernel's limit of %d processes is negative", l.Processes)
+	case l.Processes < 0 || l.Processes == 1:
+		return fault.New(fault.Invalid, "a kernel's limit of %d processes and threads is less than any kernel needs", l.Processes)
 	}
 	return nil
 }
@@ -91,6 +132,18 @@ var byteUnits = []struct {
 	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}, {"B", 1},
 }
 
+// formatBytes writes a number of bytes for people: 200 MiB, 1.5 GiB.
+func formatBytes(n int64) string {
+	v, unit := float64(n), "bytes"
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v < 1024 {
+			break
+		}
+		v, unit = v/1024, u
+	}
+	return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) + " " + unit
+}
+
 // ParseBytes reads a number of bytes: 1048576, 512M, 1.5GiB, 2GB. It does not take negative ones.
 func ParseBytes(text string) (int64, error) {
 	number, unit := strings.ToUpper(strings.TrimSpace(text)), 1.0
@@ -117,4 +170,12 @@ func (k *Kernel) limits(spec Spec) (Limits, error) {
 		return Limits{}, fault.Wrap(fault.Unstartable, err, "kernelspec %s cannot start: its limits are not understood", spec.Name)
 	}
 	return k.start.Limits.or(said).or(k.cfg.Limits), nil
+}
+
+// enforced are the limits of k's process. mu is held.
+func (k *Kernel) enforced() Enforced {
+	if k.inc == nil {
+		return Enforced{}
+	}
+	return k.inc.proc.Record().Enforced
 }

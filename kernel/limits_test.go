@@ -56,3 +56,58 @@ func TestLimitsThatMakeNoSense(t *testing.T) {
 	require.ErrorContains(t, Config{Journal: JournalLimits{MaxBytes: 10, KeepBytes: 11}}.Validate(), "KeepBytes")
 	require.NoError(t, Config{Journal: JournalLimits{MaxBytes: 11, KeepBytes: 11}}.Validate())
 }
+
+// metered is a Process that uses what it is told.
+type metered struct {
+	Process
+	limit Enforced
+	usage Usage
+	done  chan struct{}
+}
+
+func (p *metered) Record() Record        { return Record{Enforced: p.limit} }
+func (p *metered) Usage() (Usage, bool)  { return p.usage, true }
+func (p *metered) Done() <-chan struct{} { return p.done }
+
+// A warning comes once, in the running cell, and again only after the memory was given back. A process that the
+// system has ended is told of, each time.
+func TestMemoryWarningComesOnce(t *testing.T) {
+	m := NewManager(Config{}, NewSpecs(SpecsConfig{}), nil, nil)
+	k := newKernel(m, StartOptions{ID: "k"}, 1)
+	p := &metered{limit: Enforced{Limits: Limits{MemoryBytes: 100 << 20}, MemoryBy: byCgroup}}
+	k.inc = &incarnation{proc: p}
+	c, err := k.attach(AttachOptions{})
+	require.NoError(t, err)
+	k.open.add(compose(Shell, "s", executeRequest, nil, struct{}{}), "s")
+	cell := k.open.all()[0]
+	cell.busy = true
+	look := func(used int64, kills uint64) (said string) {
+		p.usage = Usage{MemoryBytes: used << 20, OOMKills: kills}
+		k.checkMemory()
+		mark := k.journal.Position()
+		k.journal.Append("", status(k.voice, stateIdle, nil))
+		buf := make([]Entry, 1)
+		for {
+			_, err := c.Next(t.Context(), buf)
+			require.NoError(t, err)
+			if buf[0].Seq > mark.Seq {
+				return said
+			}
+			require.Equal(t, cell.id, buf[0].Message.Parent.MsgID)
+			require.Equal(t, "stream", buf[0].Message.Header.MsgType)
+			said += string(buf[0].Message.Parts[PartContent])
+		}
+	}
+	require.Empty(t, look(89, 0))
+	require.Contains(t, look(90, 0), "nbserv: this kernel uses 90 MiB of the 100 MiB of memory that it may have. If it needs more, it is ended")
+	require.Empty(t, look(99, 0))
+	require.Empty(t, look(76, 0))
+	require.Empty(t, look(95, 0), "it has given back too little to be warned again")
+	require.Empty(t, look(74, 0))
+	require.Contains(t, look(91, 0), "91 MiB")
+	require.Empty(t, look(50, 1), "it may be the kernel itself that was ended: that is told elsewhere")
+	require.Contains(t, look(50, 1), "out of memory: the system has ended a process of this kernel")
+	require.Empty(t, look(50, 1))
+	p.limit.MemoryBytes = 0
+	require.Empty(t, look(5000, 0))
+}

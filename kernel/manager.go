@@ -229,9 +229,12 @@ func (m *Manager) Execute(ctx context.Context, id string, req ExecuteRequest) it
 	return Execution(ctx, m, id, req)
 }
 
-// Run culls idle kernels until ctx ends, and then waits for the shutdowns it began.
+// Run culls idle kernels, and warns those that are near their memory limit, until ctx ends. Then it waits for the shutdowns it began.
 func (m *Manager) Run(ctx context.Context) {
 	defer m.wg.Wait()
+	var wg sync.WaitGroup
+	wg.Go(func() { m.watchMemory(ctx) })
+	defer wg.Wait()
 	if m.cfg.CullIdleTimeout <= 0 {
 		<-ctx.Done()
 		return

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/json"
 	"strconv"
 
 	"github.com/nbserv/nbserv/internal/httpx"
@@ -21,6 +22,9 @@ type Model struct {
 	ExecutionState string `json:"execution_state"`
 	Connections    int    `json:"connections"`
 	Reason         string `json:"reason,omitempty"` // why it is dead
+
+	// Limits in force, which are not in Jupyter's model; nil where there are none.
+	Limits *Enforced `json:"limits,omitempty"`
 }
 
 // modelTime is the reference server's form of a time; clients compare such strings.
@@ -28,10 +32,14 @@ const modelTime = "2006-01-02T15:04:05.000000Z"
 
 // Model is s as clients see it.
 func (s Status) Model() Model {
-	return Model{
+	m := Model{
 		ID: s.ID, Name: s.Spec, LastActivity: s.LastActivity.UTC().Format(modelTime),
 		ExecutionState: s.ExecutionState, Connections: s.Connections, Reason: s.Reason,
 	}
+	if s.Limits != (Enforced{}) {
+		m.Limits = &s.Limits
+	}
+	return m
 }
 
 // AppendModel appends the JSON of s.Model(). Clients poll lists of kernels and of sessions all the time.
@@ -44,6 +52,10 @@ func (s Status) AppendModel(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `,"connections":`...), int64(s.Connections), 10)
 	if s.Reason != "" {
 		b = httpx.AppendString(append(b, `,"reason":`...), s.Reason)
+	}
+	if s.Limits != (Enforced{}) {
+		limits, _ := json.Marshal(s.Limits) // numbers and a word
+		b = append(append(b, `,"limits":`...), limits...)
 	}
 	return append(b, '}')
 }

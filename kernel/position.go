@@ -65,6 +65,7 @@ type Status struct {
 	Connections    int    // attached clients
 	Reason         string // why it is dead, for people; "" while it lives
 	Cwd            string // the absolute folder it is started in; "" is the root folder
+	Limits         Enforced
 
 	// Lost says that it is dead because its process ended while no server ran, or was dead already when this one
 	// began: its journal can be read, and nobody waits for it, until it is shut down or restarted.

@@ -48,6 +48,8 @@ type Process interface {
 	Done() <-chan struct{}
 	// Exit tells how it ended; valid once Done is closed.
 	Exit() Exit
+	// Usage is what the process tree uses now; false where that is not known.
+	Usage() (Usage, bool)
 	// Release gives the process up, which lives on for whoever adopts it: from then on it is not watched, and
 	// Done may never be closed. It is called once, and nothing after it.
 	Release()
@@ -65,6 +67,8 @@ type Record struct {
 	// Folders are those in which it may keep no more than DiskBytes; 0 is no bound.
 	Folders   []string
 	DiskBytes int64
+	Cgroup    []string // the folders of its own cgroup, one in each hierarchy; none where there is no cgroup
+	Enforced  Enforced
 }
 
 // Exit is how a process ended.
@@ -73,6 +77,7 @@ type Exit struct {
 	Signal      syscall.Signal // 0 when it exited by itself
 	CoreDumped  bool
 	OutOfMemory bool   // the system ended it to free memory
+	MemoryLimit int64  // the limit that it had reached then; 0 when it was the machine's memory that was full
 	OverDisk    bool   // we ended it: it kept more on the disk than its Sandbox lets it
 	Unknown     bool   // nobody could tell: it was another server's child. Code is -1 then
 	Stderr      string // the last 64 KiB it wrote to stdout and stderr, for the log and the death notice

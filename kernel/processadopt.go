@@ -32,6 +32,8 @@ func (l *Local) Adopt(_ context.Context, r Record) (Process, error) {
 		l.endTree(r)
 		return nil, fault.New(fault.Gone, endedUnwatched)
 	}
+	r.Cgroup = l.groupOf(r)
+	l.noteAdopted(r)
 	p := newProcess(r, end, reopenOutput(r), l.oomFiles)
 	p.remember() // who belongs to it by its session alone can be told only while it lives
 	p.start()
@@ -73,5 +75,6 @@ func (l *Local) EndStrays(prefix string, keep map[string]bool) []string {
 		l.endTree(Record{Boot: bootID(), Mark: mark})
 		found = append(found, mark)
 	}
+	l.endGroups(keep)
 	return found
 }

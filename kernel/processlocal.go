@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nbserv/nbserv/internal/cgroup"
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
@@ -21,6 +22,7 @@ type localProcess struct {
 	record Record
 	end    *processWatch // nil for one that had ended when it was found
 	output *output       // nil for one whose output cannot be read
+	group  *cgroup.Group // nil where it has none of its own
 	oom    oomCounter
 	done   chan struct{}
 	left   chan struct{} // closed when watch has ended without the process's end
@@ -35,8 +37,12 @@ type localProcess struct {
 
 // newProcess makes a localProcess that nobody watches yet.
 func newProcess(r Record, end *processWatch, out *output, oomFiles []string) *localProcess {
+	group := cgroup.Load(r.Cgroup)
+	if group != nil && group.OOMFile() != "" {
+		oomFiles = []string{group.OOMFile()} // it counts no others
+	}
 	return &localProcess{
-		record: r, end: end, output: out, oom: newOOMCounter(oomFiles), seen: map[int]uint64{},
+		record: r, end: end, output: out, group: group, oom: newOOMCounter(oomFiles), seen: map[int]uint64{},
 		done: make(chan struct{}), left: make(chan struct{}),
 	}
 }
@@ -73,16 +79,25 @@ func (p *localProcess) watch() {
 		exit.Stderr = p.output.finish()
 	}
 	exit.OverDisk = overDisk
-	exit.OutOfMemory = (exit.Signal == syscall.SIGKILL || exit.Unknown) && !killed && p.oom.rose()
+	exit.OutOfMemory = (exit.Signal == syscall.SIGKILL || exit.Code == shellKilled || exit.Unknown) && !killed && p.oom.rose()
+	if exit.OutOfMemory && p.group != nil && p.group.LimitReached() {
+		exit.MemoryLimit = p.record.Enforced.MemoryBytes
+	}
 	p.exit = exit
 	close(p.done)
 }
+
+// shellKilled is the exit code by which a shell says that what it ran was ended by SIGKILL.
+const shellKilled = 128 + int(syscall.SIGKILL)
 
 // status waits for the process, which has ended. mu is held.
 func (p *localProcess) status() (e Exit) {
 	switch {
 	case p.child != nil:
-		_ = p.child.Wait() // an exit code that is not 0 is an error too; State tells more
+		_ = p.child.Wait()               // an exit code that is not 0 is an error too; State tells more
+		if p.child.ProcessState == nil { // somebody else in this process has waited for it
+			return Exit{Code: -1, Unknown: true}
+		}
 		e = newExit(p.child.ProcessState.Sys().(syscall.WaitStatus))
 		e.State = p.child.ProcessState
 	default:
@@ -163,6 +178,9 @@ func (p *localProcess) Kill() error {
 	if _, err := p.signalGroup(syscall.SIGKILL); err != nil {
 		return err
 	}
+	if p.group != nil {
+		_ = p.group.Kill(killWait) // what it cannot end is found below
+	}
 	// Once is not enough: a process between fork and exec cannot be told from others.
 	for quiet := 0; quiet < 2; quiet++ {
 		tree := p.members()
@@ -184,10 +202,15 @@ func (p *localProcess) Kill() error {
 	}
 	select {
 	case <-p.done:
-		return nil
 	default:
 		return fault.New(fault.Timeout, "the kernel's process cannot be ended")
 	}
+	if p.group != nil {
+		if err := p.group.Close(); err != nil {
+			return fault.Wrap(fault.Internal, err, "remove the kernel's cgroup")
+		}
+	}
+	return nil
 }
 
 // signalGroup signals the kernel's process group; alive is false when the process is no more, and then its

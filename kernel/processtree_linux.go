@@ -169,8 +169,9 @@ func strays(prefix string, keep map[string]bool) map[string]bool {
 }
 
 // tree finds the members of the process tree, zombies too, and remembers them: processes of the kernel's session
-// or group, those that carry its mark, those seen before, and the descendants of all these.
+// or group, those in its cgroup or with its mark, those seen before, and the descendants of all these.
 func (p *localProcess) tree() []proc {
+	group := p.inGroup()
 	rest := slices.DeleteFunc(readProcs(), func(q proc) bool { return q.pid == os.Getpid() || q.pid == 1 })
 	p.mu.Lock()
 	// Asked after the table was read: if the process was not waited for by now, its number was its own then. That
@@ -195,7 +196,7 @@ func (p *localProcess) tree() []proc {
 	}
 	take(func(q proc) bool {
 		ours := held && (q.sid == p.record.PID || q.pgid == p.record.PGID)
-		return ours || seen[q.pid] == q.start || (!q.dead && q.start >= p.record.StartTime && marked(q.pid, mark))
+		return ours || group[q.pid] || seen[q.pid] == q.start || (!q.dead && q.start >= p.record.StartTime && marked(q.pid, mark))
 	})
 	for take(func(q proc) bool { return in[q.ppid] }) {
 	}

@@ -3,13 +3,16 @@ package kernel
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
+	"github.com/nbserv/nbserv/internal/cgroup"
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
@@ -20,12 +23,21 @@ type LocalConfig struct {
 	Environ []string
 	// Secrets names further variables of Environ that kernels must not see.
 	Secrets []string
+	// StateDir is the server's state folder, which names the cgroups of its kernels: see EndStrays. "" makes none,
+	// so that limits on CPU and processes cannot be kept.
+	StateDir string
+	Logger   *slog.Logger // default: discards
 }
 
 // Local is the Provisioner of plain processes on this machine. Safe for concurrent use.
 type Local struct {
 	environ  map[string]string // immutable: without secrets
 	oomFiles []string          // immutable
+	groups   *cgroup.Tree      // immutable; nil where there are no cgroups for us
+	log      *slog.Logger      // immutable
+
+	mu      sync.Mutex
+	adopted map[string]bool // guarded by mu: folders of the cgroups of adopted processes
 }
 
 // NewLocal makes a Local, and this process fit to have kernels as children: descriptors are closed in them,
@@ -41,7 +53,12 @@ func NewLocal(cfg LocalConfig) (*Local, error) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
 	}
 	adoptOrphans()
-	return &Local{environ: kernelEnviron(cfg.Environ, cfg.Secrets), oomFiles: oomFiles()}, nil
+	l := &Local{environ: kernelEnviron(cfg.Environ, cfg.Secrets), oomFiles: oomFiles(), log: cfg.Logger, adopted: map[string]bool{}}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.openGroups(cfg.StateDir)
+	return l, nil
 }
 
 // Launch implements Provisioner. The kernel gets a session and a process group of its own and outlives this
@@ -76,21 +93,29 @@ func (l *Local) Launch(ctx context.Context, a Launch) (Process, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Busy, err, "no pipe for the kernel's output")
 	}
-	cmd := &exec.Cmd{
-		Path: path, Args: argv, Dir: a.Cwd, Env: l.env(a, mark), Stdout: out.child, Stderr: out.child,
-		// As jupyter_client: a session, not only a group, because some kernels run interactive shells.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	build := func() *exec.Cmd {
+		return &exec.Cmd{
+			Path: path, Args: argv, Dir: a.Cwd, Env: l.env(a, mark), Stdout: out.child, Stderr: out.child,
+			// As jupyter_client: a session, not only a group, because some kernels run interactive shells.
+			SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		}
 	}
+	group := l.newGroup(a)
 	if a.Release != nil {
 		a.Release()
 	}
-	if err := cmd.Start(); err != nil {
+	cmd, group, err := l.startIn(group, build)
+	if err != nil {
 		out.abandon()
 		return nil, startFault(err, a.Spec)
 	}
 	r := Record{PID: cmd.Process.Pid, PGID: cmd.Process.Pid, Boot: bootID(), Mark: mark, Output: out.inode(), Wrapped: a.Sandbox.wraps()}
 	if s := a.Sandbox; s != nil && s.DiskBytes > 0 {
 		r.Folders, r.DiskBytes = s.folders(filepath.Dir(a.ConnectionFile)), s.DiskBytes
+	}
+	r.Enforced = l.enforce(r.PID, group, a)
+	if group != nil {
+		r.Cgroup = group.Paths()
 	}
 	return l.watch(cmd, out, r)
 }
@@ -102,6 +127,9 @@ func (l *Local) watch(cmd *exec.Cmd, out *output, r Record) (Process, error) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		out.abandon()
+		if g := cgroup.Load(r.Cgroup); g != nil {
+			_ = g.Close()
+		}
 		return nil, fault.Wrap(fault.Internal, err, "the kernel's process cannot be watched")
 	}
 	r.StartTime = end.start

@@ -19,6 +19,11 @@ import (
 // fails where NBSERV_REQUIRE_KERNELS says that it must be.
 func realFixture(t *testing.T, spec string) *fixture {
 	t.Helper()
+	return realFixtureWith(t, spec, kernel.Config{}, kernel.LocalConfig{})
+}
+
+func realFixtureWith(t *testing.T, spec string, cfg kernel.Config, local kernel.LocalConfig) *fixture {
+	t.Helper()
 	specs := kernel.NewSpecs(kernel.SpecsConfig{Environ: os.Environ()})
 	if _, err := specs.Find(spec); err != nil {
 		for required := range strings.SplitSeq(os.Getenv("NBSERV_REQUIRE_KERNELS"), ",") {
@@ -26,13 +31,16 @@ func realFixture(t *testing.T, spec string) *fixture {
 		}
 		t.Skipf("kernel %s is not installed", spec)
 	}
-	prov, err := kernel.NewLocal(kernel.LocalConfig{Environ: os.Environ()})
+	local.Environ = os.Environ()
+	prov, err := kernel.NewLocal(local)
 	require.NoError(t, err)
+	t.Cleanup(prov.Close)
 	dir, err := os.MkdirTemp("", "r")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	f := &fixture{t: t}
-	f.Manager = kernel.NewManager(kernel.Config{RuntimeDir: dir, RootDir: t.TempDir()}, specs, prov, nil)
+	cfg.RuntimeDir, cfg.RootDir = dir, t.TempDir()
+	f.Manager = kernel.NewManager(cfg, specs, prov, nil)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()

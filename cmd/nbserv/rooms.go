@@ -76,7 +76,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
 		MoreDirs: c.labKernels(),
 	})
-	if s.local, err = kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list}); err != nil {
+	if s.local, err = kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list, StateDir: s.state.path, Logger: log}); err != nil {
 		return err
 	}
 	c.Kernels.Logger = log
@@ -120,6 +120,9 @@ func (s *rooms) release(log *slog.Logger) {
 		if d != nil {
 			_ = d.Close() // nothing was written through it
 		}
+	}
+	if s.local != nil {
+		s.local.Close()
 	}
 	if s.state != nil {
 		_ = s.state.Close() // the process's end would do it, too

@@ -18,6 +18,9 @@ import (
 // ErrNone says that this machine has no cgroups for us; the error that wraps it says why.
 var ErrNone = errors.New("no cgroup can be made here")
 
+// ErrJoin says that a process could not be started in a group because nobody may join it.
+var ErrJoin = errors.New("the cgroup cannot be joined")
+
 // ErrBusy says that processes of a group could not be ended in time.
 var ErrBusy = errors.New("processes of the cgroup cannot be ended")
 

@@ -120,6 +120,7 @@ func TestUnifiedDelegated(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, Usage{MemoryBytes: 104857600 - 4096, CPU: 1500e6, Processes: 7, OOMKills: 2}, u)
 	require.True(t, strings.HasSuffix(g.OOMFile(), "k1/memory.events"))
+	require.True(t, g.LimitReached())
 	require.Equal(t, []string{"k1"}, tree.IDs())
 }
 
@@ -180,6 +181,7 @@ func TestLegacy(t *testing.T) {
 	u, ok := g.Usage()
 	require.True(t, ok)
 	require.Equal(t, Usage{MemoryBytes: 4000, OOMKills: 4}, u)
+	require.False(t, g.LimitReached())
 }
 
 func TestNoCgroups(t *testing.T) {

@@ -240,6 +240,20 @@ func (g *Group) OOMFile() string {
 	}
 }
 
+// LimitReached tells whether the group has ever wanted more memory than its limit.
+func (g *Group) LimitReached() bool {
+	switch dir := g.has["memory"]; dir {
+	case "":
+		return false
+	case g.v2:
+		n, _ := field(read(dir, "memory.events"), "oom")
+		return n > 0
+	default:
+		most, _ := strconv.ParseInt(read(dir, "memory.max_usage_in_bytes"), 10, 64) // failcnt stays 0 in Linux 6.18
+		return g.limits.MemoryBytes > 0 && most >= g.limits.MemoryBytes/100*99
+	}
+}
+
 // Usage is what the group uses now; false when its memory is not counted.
 func (g *Group) Usage() (Usage, bool) {
 	var u Usage

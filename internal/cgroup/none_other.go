@@ -27,6 +27,7 @@ func Load([]string) *Group { return nil }
 
 func (*Group) Paths() []string           { return nil }
 func (*Group) Limits() Limits            { return Limits{} }
+func (*Group) LimitReached() bool        { return false }
 func (*Group) OOMFile() string           { return "" }
 func (*Group) Usage() (Usage, bool)      { return Usage{}, false }
 func (*Group) Close() error              { return nil }

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -14,12 +15,12 @@ import (
 )
 
 // Start starts cmd in the group: it is in it before its first instruction. cmd must not have been started, and its
-// SysProcAttr be set.
+// SysProcAttr be set. An error may be the cgroup's, not only ErrJoin: the system says EBUSY, for one.
 func (g *Group) Start(cmd *exec.Cmd) error {
 	if g.v2 != "" {
 		fd, err := unix.Open(g.v2, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return &os.PathError{Op: "open", Path: g.v2, Err: err}
+			return fmt.Errorf("%w: %w", ErrJoin, err)
 		}
 		defer unix.Close(fd)
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
@@ -55,7 +56,7 @@ func startFrom(dirs []string, cmd *exec.Cmd) error {
 	}()
 	for _, dir := range dirs {
 		if err := write(filepath.Join(dir, "tasks"), tid); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrJoin, err)
 		}
 		back = append(back, filepath.Join(filepath.Dir(filepath.Dir(dir)), "tasks"))
 	}

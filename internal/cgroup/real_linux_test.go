@@ -100,6 +100,7 @@ func TestMemoryLimit(t *testing.T) {
 	u, ok := g.Usage()
 	require.True(t, ok)
 	require.EqualValues(t, 1, u.OOMKills)
+	require.True(t, g.LimitReached())
 }
 
 func TestProcessLimit(t *testing.T) {

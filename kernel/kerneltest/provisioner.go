@@ -162,3 +162,6 @@ func (p process) Interrupt() error      { p.Kernel.Interrupt(); return nil }
 func (p process) Terminate() error      { p.Kernel.Terminate(); return nil }
 func (p process) Kill() error           { p.Kernel.Die(killed); return nil }
 func (p process) Release()              {}
+
+// Usage is not known: a scripted kernel is part of this process.
+func (p process) Usage() (kernel.Usage, bool) { return kernel.Usage{}, false }
