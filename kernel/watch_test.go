@@ -61,7 +61,8 @@ func TestWatchTellsWhatHappensToAKernel(t *testing.T) {
 	w.until(func(s kernel.Status) bool { return s.ExecutionState == "idle" && s.Position == c.Position() })
 
 	require.NoError(t, f.Restart(t.Context(), id))
-	w.until(func(s kernel.Status) bool { return s.ExecutionState == "idle" && s.Position.Seq > c.Position().Seq })
+	w.until(inState(id, "restarting"))
+	w.until(inState(id, "idle"))
 	require.NoError(t, f.Shutdown(t.Context(), id))
 	last := w.until(func(s kernel.Status) bool { return s.Gone })
 	require.Equal(t, id, last.ID)

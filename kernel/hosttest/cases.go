@@ -243,7 +243,6 @@ func (s *suite) restart(t *testing.T) {
 	require.Contains(t, []string{"restarting", "idle"}, st.ExecutionState, "it is known when Restart returns")
 	all := c.until(ended(running))
 	require.Equal(t, "error", find(t, all, "execute_reply")["status"])
-	all = append(all, c.until(is("status:restarting"))...)
 	require.Contains(t, words(all), "error")
 	c.until(ended(c.run("echo again")))
 }
