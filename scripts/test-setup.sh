@@ -43,6 +43,8 @@ else
 	say "skipped: the tests of confined kernels (bubblewrap is not installed, or does not work here)"
 fi
 
+"$root/scripts/browser-setup.sh"
+
 # The tests' own home: what a user has installed or configured must not change what they see.
 printf 'export PATH=%q\n' "$venv/bin:$PATH"
 printf 'export JUPYTER_PATH=%q\n' "$venv/share/jupyter"
