@@ -85,8 +85,9 @@ part('sessions and kernels', async () => {
   assert.deepEqual(data, { a: 1 });
   assert.deepEqual([...buffer].slice(-2), [0, 255]);
 
-  future = kernel.requestExecute({ code: 'import time\ntime.sleep(100)' });
-  await next(kernel.statusChanged, status => status === 'busy');
+  const asleep = next(kernel.iopubMessage, m => m.header.msg_type === 'stream');
+  future = kernel.requestExecute({ code: 'import time\nprint("asleep", flush=True)\ntime.sleep(100)' });
+  await asleep;
   await kernel.interrupt();
   reply = await future.done;
   assert.equal(reply.content.ename, 'KeyboardInterrupt');
