@@ -81,6 +81,9 @@ func TestPathsStayInside_S8_S12(t *testing.T) {
 		what := method + " " + path
 		require.NotContains(t, string(a.body), outside, what)
 		require.NotContains(t, string(a.body), hidden, what)
+		if strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
+			return // a page of JupyterLab's, which reads no file, or the one that says how to install it
+		}
 		if a.StatusCode != http.StatusFound && a.StatusCode != http.StatusMethodNotAllowed && a.StatusCode != http.StatusMovedPermanently {
 			a.body = bytes.ReplaceAll(a.body, []byte(sibling), []byte("what was asked for"))
 			requireClear(t, s.server, what, a)

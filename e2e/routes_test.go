@@ -32,7 +32,7 @@ func routes(t *testing.T) (all []route) {
 // fill puts names into a path's variables, by the order of the pairs.
 func fill(path string, pairs ...string) string {
 	path = strings.NewReplacer(pairs...).Replace(path)
-	return strings.NewReplacer("{path}", "f.txt", "{id}", "x", "{name}", "x", "{file}", "x", "{section}", "x").Replace(path)
+	return strings.NewReplacer("{path}", "f.txt", "{id}", "x", "{name}", "x", "{file}", "x", "{section}", "x", "{locale}", "en").Replace(path)
 }
 
 var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
@@ -110,11 +110,16 @@ func TestPublicListIsShort_S1(t *testing.T) {
 			paths = append(paths, r.path)
 			a, err := s.ask("GET", fill(r.path), nil, nil)
 			require.NoError(t, err)
-			require.Equal(t, 200, a.StatusCode, r.path)
+			want := 200
+			if strings.Contains(r.path, "{file}") { // of JupyterLab's, which has no x
+				want = 404
+			}
+			require.Equal(t, want, a.StatusCode, r.path)
 		}
 	}
 	slices.Sort(paths)
-	require.Equal(t, []string{"api", "favicon.ico", "healthz", "login", "logout", "static/favicon.ico", "static/favicons/{name}"}, paths)
+	require.Equal(t, []string{"api", "favicon.ico", "healthz", "lab/api/themes/{file}", "lab/extensions/{file}", "login", "logout",
+		"static/favicon.ico", "static/favicons/{name}", "static/lab/{file}", "static/notebook/{file}"}, paths)
 }
 
 // Who has logged in by cookie must prove with each change that the page is ours; the token needs no such proof.

@@ -32,25 +32,30 @@ find_python() {
 	return 1
 }
 
-# make_venv DIR REQUIREMENTS: a virtual environment with the pinned packages; a no-op when it is already there.
+# make_venv DIR REQUIREMENTS: a virtual environment with the pinned packages; a no-op when it is already there. One with
+# other packages is changed in place, since somebody may be using it; one that does not work is made anew.
 make_venv() {
 	local dir=$1 reqs=$2 python stamp
 	stamp=$(cksum <"$reqs")
-	[ -x "$dir/bin/python" ] && [ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && "$dir/bin/python" -c '' 2>/dev/null && return
-	if ! python=$(find_python); then
-		can_apt && apt_install python3 python3-venv || true
-		python=$(find_python) || die "Python 3.11 or newer is needed. On Debian: apt-get install python3 python3-venv (or set PYTHON)."
-	fi
-	say "setting up $dir with $("$python" --version)"
-	rm -rf "$dir"
-	if ! "$python" -m venv "$dir" >/dev/null 2>&1; then
-		# Debian keeps venv's ensurepip in a package of its own.
-		can_apt && apt_install python3-venv || true
+	if [ -x "$dir/bin/python" ] && "$dir/bin/python" -c '' 2>/dev/null; then
+		[ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
+		say "changing $dir to what $reqs asks for"
+	else
+		if ! python=$(find_python); then
+			can_apt && apt_install python3 python3-venv || true
+			python=$(find_python) || die "Python 3.11 or newer is needed. On Debian: apt-get install python3 python3-venv (or set PYTHON)."
+		fi
+		say "setting up $dir with $("$python" --version)"
 		rm -rf "$dir"
-		"$python" -m venv "$dir" >&2 || die "$python cannot make virtual environments. On Debian: apt-get install python3-venv."
+		if ! "$python" -m venv "$dir" >/dev/null 2>&1; then
+			# Debian keeps venv's ensurepip in a package of its own.
+			can_apt && apt_install python3-venv || true
+			rm -rf "$dir"
+			"$python" -m venv "$dir" >&2 || die "$python cannot make virtual environments. On Debian: apt-get install python3-venv."
+		fi
 	fi
 	"$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$reqs" >&2 ||
-		die "the packages of $reqs could not be installed (see above)"
+		die "the packages of $reqs could not be installed (see above); rm -r $dir starts anew"
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }
 

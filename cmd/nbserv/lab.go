@@ -104,11 +104,8 @@ func (s *server) getRoot(w http.ResponseWriter, r *http.Request) error {
 	if to == "/" || lab.Has(to) && !s.lab.Installed() {
 		return s.getLanding(w, r)
 	}
-	query := r.URL.RawQuery
-	if path, own, ok := strings.Cut(to, "?"); ok {
-		to, query = path, strings.Trim(own+"&"+query, "&")
-	}
-	redirect(w, s.cfg.BaseURL+strings.TrimLeft(to, "/"), query)
+	// Not with the query: the token in it has become a cookie, and is to be in no further address (S6).
+	redirect(w, s.cfg.BaseURL+strings.TrimLeft(to, "/"), "")
 	return nil
 }
 
