@@ -27,7 +27,7 @@ run: build ## a server with a Python kernel of its own; ARGS are further flags
 test: ## every test, with real kernels where they can be had
 	@scripts/test.sh -count=$(COUNT) ./...
 
-conformance: build ## jupyter_server's own tests against bin/nbserv; fails under 95 %
+conformance: build ## jupyter_server's and jupyterlab_server's own tests against bin/nbserv; fails under 95 %
 	@scripts/conformance.sh $(AREAS)
 
 cross: ## the platforms that releases are built for
