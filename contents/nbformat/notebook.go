@@ -25,6 +25,7 @@ type Notebook struct {
 	older bool // an older format that is kept as it came
 	// trusted is what the marks said that strip took off.
 	trusted bool
+	newer bool // it came in an older format than it has now
 }
 
 // New is an empty notebook.
@@ -46,6 +47,7 @@ func Read(file []byte) (*Notebook, error) {
 	switch nb.major {
 	case 2, 3:
 		nb.upgrade()
+		nb.newer = true
 	case Major:
 	default:
 		return nil, fmt.Errorf("notebooks of format %d are not supported, only 2 to 4", nb.major)

@@ -55,13 +55,17 @@ func decode(raw []byte) []byte {
 				i += 6
 			}
 		}
-		if utf16.IsSurrogate(r) {
-			out = append(out, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0xbf, 0x80|byte(r)&0xbf)
-			continue
-		}
-		out = utf8.AppendRune(out, r)
+		out = appendHalf(out, r)
 	}
 	return out
+}
+
+// appendHalf appends a character; half a surrogate pair as three bytes.
+func appendHalf(b []byte, r rune) []byte {
+	if utf16.IsSurrogate(r) {
+		return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0xbf, 0x80|byte(r)&0xbf)
+	}
+	return utf8.AppendRune(b, r)
 }
 
 // encode appends text as nbformat writes strings: only what must be escaped is.
