@@ -25,7 +25,7 @@ type Notebook struct {
 	older bool // an older format that is kept as it came
 	// trusted is what the marks said that strip took off.
 	trusted bool
-	newer bool // it came in an older format than it has now
+	newer   bool // it came in an older format than it has now
 }
 
 // New is an empty notebook.
