@@ -87,6 +87,30 @@ func (x *index) bound(kernelID string) bool {
 	return slices.ContainsFunc(x.all, func(b *binding) bool { return b.row.KernelID == kernelID })
 }
 
+// paths gives the paths of the sessions that have this kernel, oldest first.
+func (x *index) paths(kernelID string) (list []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, b := range x.all {
+		if b.row.KernelID == kernelID && !slices.Contains(list, b.row.Path) {
+			list = append(list, b.row.Path)
+		}
+	}
+	return list
+}
+
+// kernels gives the kernels that the sessions of a path have.
+func (x *index) kernels(path string) (list []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, b := range x.byPath[path] {
+		if !slices.Contains(list, b.row.KernelID) {
+			list = append(list, b.row.KernelID)
+		}
+	}
+	return list
+}
+
 // markSeen notes that the kernel of a session is there.
 func (x *index) markSeen(id string) {
 	x.mu.Lock()

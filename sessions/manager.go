@@ -264,3 +264,9 @@ func newRow(req CreateRequest, created time.Time) Row {
 		Created: created,
 	}
 }
+
+// Notebooks gives the paths of the sessions that a kernel has, oldest first.
+func (m *Manager) Notebooks(kernelID string) []string { return m.index.paths(kernelID) }
+
+// Kernels gives the ids of the kernels that the sessions of a path have; all of one path have one.
+func (m *Manager) Kernels(path string) []string { return m.index.kernels(path) }

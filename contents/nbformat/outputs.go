@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -481,3 +482,6 @@ func parseOutputs(b []byte) ([]node, error) {
 	}
 	return n.kids, nil
 }
+
+// Displays are the ids of the displays that Update can change, in no order.
+func (o *Outputs) Displays() []string { return slices.Collect(maps.Keys(o.ids)) }
