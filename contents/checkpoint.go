@@ -64,11 +64,11 @@ func (d checkpoints) List(_ context.Context, p Path) ([]Checkpoint, error) {
 }
 
 // Create copies p to its checkpoint, replacing an older one.
-func (d checkpoints) Create(_ context.Context, p Path) (Checkpoint, error) {
+func (d checkpoints) Create(ctx context.Context, p Path) (Checkpoint, error) {
 	if err := d.checkpointed(p); err != nil {
 		return Checkpoint{}, err
 	}
-	st, err := d.copyTo(p, checkpointPath(p), true)
+	st, err := d.copyTo(ctx, p, checkpointPath(p), true)
 	if err != nil {
 		return Checkpoint{}, d.fault(err, p)
 	}
@@ -76,15 +76,18 @@ func (d checkpoints) Create(_ context.Context, p Path) (Checkpoint, error) {
 }
 
 // Restore puts the checkpoint's bytes back into p. An unknown id is NotFound.
-func (d checkpoints) Restore(_ context.Context, p Path, id string) error {
+func (d checkpoints) Restore(ctx context.Context, p Path, id string) error {
 	if err := d.checkpointed(p); err != nil {
 		return err
 	}
 	if err := d.checkpointExists(p, id); err != nil {
 		return err
 	}
-	_, err := d.copyTo(checkpointPath(p), p, false)
-	return d.fault(err, p)
+	if _, err := d.copyTo(ctx, checkpointPath(p), p, false); err != nil {
+		return d.fault(err, p)
+	}
+	d.overlays.Restored(p.rel)
+	return nil
 }
 
 // Delete removes a checkpoint. An unknown id is NotFound.
@@ -107,16 +110,16 @@ func (d *Dir) checkpointExists(p Path, id string) error {
 
 // firstCheckpoint makes one for a notebook that has none, as Jupyter does when it saves. The save has
 // succeeded by then: it is not called a failure because a checkpoint cannot be made.
-func (d *Dir) firstCheckpoint(p Path) {
+func (d *Dir) firstCheckpoint(ctx context.Context, p Path) {
 	if !d.exists(checkpointPath(p)) {
-		_, _ = d.copyTo(p, checkpointPath(p), true)
+		_, _ = d.copyTo(ctx, p, checkpointPath(p), true)
 	}
 }
 
 // copyTo copies a file's bytes atomically over another's; keep copies its time of modification too. It
 // returns the stat of what was copied.
-func (d *Dir) copyTo(from, to Path, keep bool) (unix.Stat_t, error) {
-	f, st, err := d.open(from)
+func (d *Dir) copyTo(ctx context.Context, from, to Path, keep bool) (unix.Stat_t, error) {
+	f, st, err := d.openMerged(ctx, from)
 	if err != nil {
 		return st, err
 	}

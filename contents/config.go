@@ -65,6 +65,8 @@ type Config struct {
 	// ForPrograms serves programs and not people: a commit makes the folders that are missing on the way to its
 	// file, and leaves a later time of the last change than the commit before, so that the time is a version.
 	ForPrograms bool
+	// Overlays are outputs that notebooks have beside their files. nil: there are none.
+	Overlays Overlays
 	// Notary remembers which notebooks are trusted. nil: nothing is said about trust.
 	Notary Notary
 	// Private are absolute folders that exist for nobody, wherever they lie.

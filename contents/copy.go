@@ -31,7 +31,7 @@ func (d *Dir) Copy(ctx context.Context, from, to Path) (*Model, error) {
 	if isDir(&st) {
 		return d.copyDir(ctx, from, to)
 	}
-	f, _, err := d.open(from)
+	f, _, err := d.openMerged(ctx, from)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (c *copier) entry(src *folder, from Path, dst *folder, depth int) error {
 }
 
 func (c *copier) file(from Path, dst *folder) error {
-	f, st, err := c.dir.open(from)
+	f, st, err := c.dir.openMerged(c.ctx, from)
 	if err != nil {
 		return err
 	}

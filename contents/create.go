@@ -14,7 +14,7 @@ import (
 
 // CreateUntitled makes an empty file, notebook or directory in folder and gives it the first free name.
 // Concurrent callers get different names. A folder that does not exist is NotFound.
-func (d *Dir) CreateUntitled(_ context.Context, folder Path, t Type, ext string) (*Model, error) {
+func (d *Dir) CreateUntitled(ctx context.Context, folder Path, t Type, ext string) (*Model, error) {
 	if err := d.changeable("create", folder); err != nil {
 		return nil, err
 	}
@@ -34,10 +34,10 @@ func (d *Dir) CreateUntitled(_ context.Context, folder Path, t Type, ext string)
 	case TypeNotebook:
 		name = d.cfg.UntitledNotebook + ".ipynb"
 	}
-	return d.createFirst(folder, name, insert, func(p Path) error { return d.createEmpty(p, t) })
+	return d.createFirst(folder, name, insert, func(p Path) error { return d.createEmpty(ctx, p, t) })
 }
 
-func (d *Dir) createEmpty(p Path, t Type) error {
+func (d *Dir) createEmpty(ctx context.Context, p Path, t Type) error {
 	if t == TypeDirectory {
 		return d.mkdir(p)
 	}
@@ -47,7 +47,7 @@ func (d *Dir) createEmpty(p Path, t Type) error {
 	if err := d.createFile(p, func(t *draft) error { return nbformat.New().WriteFile(t) }); err != nil {
 		return err
 	}
-	d.firstCheckpoint(p)
+	d.firstCheckpoint(ctx, p)
 	return nil
 }
 

@@ -46,6 +46,7 @@ func (d *Dir) Delete(_ context.Context, p Path) error {
 	if err != nil {
 		return d.fault(err, p)
 	}
+	d.overlays.Deleted(p.rel)
 	d.staging.dropLost(p)
 	if err := d.removeCheckpoint(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return d.fault(err, p)

@@ -18,11 +18,12 @@ import (
 // Dir is the files below one root. Safe for concurrent use.
 type Dir struct {
 	// immutable
-	cfg     Config
-	root    string // absolute
-	tree    tree
-	staging *Staging
-	private []string // Config.Private, without symbolic links
+	cfg      Config
+	root     string // absolute
+	tree     tree
+	staging  *Staging
+	overlays Overlays
+	private  []string // Config.Private, without symbolic links
 }
 
 // New opens cfg.RootDir. Close releases it.
@@ -34,7 +35,10 @@ func New(cfg Config) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{cfg: cfg, root: abs, tree: following{dir: abs}}
+	d := &Dir{cfg: cfg, root: abs, tree: following{dir: abs}, overlays: cfg.Overlays}
+	if d.overlays == nil {
+		d.overlays = noOverlays{}
+	}
 	if !cfg.FollowSymlinks {
 		real, err := filepath.EvalSymlinks(abs)
 		if err != nil {
@@ -141,13 +145,13 @@ func isBelow(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// Open opens a regular file for reading. A directory or a special file is Invalid; a FIFO is refused without
+// Open opens a regular file for reading; a notebook's has its overlay. A directory or a special file is Invalid; a FIFO is refused without
 // waiting for its writer.
-func (d *Dir) Open(_ context.Context, p Path) (*os.File, error) {
+func (d *Dir) Open(ctx context.Context, p Path) (*os.File, error) {
 	if err := d.visible(p); err != nil {
 		return nil, err
 	}
-	f, st, err := d.open(p)
+	f, st, err := d.openMerged(ctx, p)
 	if err != nil {
 		return nil, err
 	}

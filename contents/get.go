@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +87,11 @@ func (d *Dir) fill(ctx context.Context, m *Model, p Path, f *os.File, o GetOptio
 	if err != nil || !o.Content {
 		return err
 	}
+	if version := d.overlaid(ctx, p); version != "" {
+		if f, err = d.fillMerged(ctx, m, p, f, version); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.Format == FormatText && !text:
 		return fault.New(fault.Invalid, "%s is not UTF-8 encoded", p)
@@ -164,14 +170,42 @@ func (d *Dir) fillNotebook(ctx context.Context, m *Model, p Path, f *os.File, o 
 	if err != nil {
 		return fault.Wrap(fault.Invalid, err, "unreadable notebook %s: %v", p, err)
 	}
+	var merged []nbformat.Cell
+	if version := d.overlaid(ctx, p); version != "" {
+		m.mark(version)
+		merged = d.overlays.Merge(ctx, p.rel, nb, m.LastModified)
+	}
 	if err := nb.Validate(); err != nil {
 		m.Message = "Notebook validation failed: " + err.Error()
 	}
 	if d.cfg.Notary != nil {
 		nb.Mark(d.cfg.Notary.Trusted(ctx, sum))
+		for _, c := range merged {
+			c.Trust()
+		}
 	}
 	m.Format, m.Content = FormatJSON, &notebookContent{nb: nb, sum: sum, file: f}
 	return nil
+}
+
+// fillMerged gives the notebook in f with its overlay, in the place of f.
+func (d *Dir) fillMerged(ctx context.Context, m *Model, p Path, f *os.File, version string) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return f, err
+	}
+	merged, err := d.merged(ctx, p, f, &st)
+	if merged == nil {
+		return f, err
+	}
+	m.mark(version)
+	f.Close()
+	return merged, nil
+}
+
+// mark makes the ETag another one than the file's without its overlay.
+func (m *Model) mark(version string) {
+	m.ETag = strings.TrimSuffix(m.ETag, `"`) + "-" + version + `"`
 }
 
 // notebookContent writes a notebook as clients get it.

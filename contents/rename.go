@@ -20,6 +20,7 @@ func (d *Dir) Rename(_ context.Context, from, to Path) (*Model, error) {
 		if err := d.rename(from, to); err != nil {
 			return nil, err
 		}
+		d.overlays.Moved(from.rel, to.rel)
 	}
 	return d.stat(to, "")
 }

@@ -153,6 +153,9 @@ func (d *Dir) saveNotebook(ctx context.Context, p Path, in *Incoming) (*Model, e
 			return nil, fault.Wrap(fault.Invalid, err, `field "content" is not a notebook: %v`, err)
 		}
 	}
+	saved := false
+	done := d.overlays.Saving(ctx, p.rel, nb)
+	defer func() { done(saved) }()
 	t, err := d.newDraft(p)
 	if err != nil {
 		return nil, err
@@ -169,7 +172,8 @@ func (d *Dir) saveNotebook(ctx context.Context, p Path, in *Incoming) (*Model, e
 	if err := t.commit(false); err != nil {
 		return nil, err
 	}
-	d.firstCheckpoint(p)
+	saved = true
+	d.firstCheckpoint(ctx, p)
 	m, err := d.stat(p, "")
 	if err == nil {
 		m.Message = validate(nb)

@@ -24,6 +24,7 @@ type Bridge struct {
 	client  kernel.Client
 	codec   codec
 	batch   int
+	closed  func(left bool) // nil: nobody wants to know
 	log     *slog.Logger
 	metrics *metrics
 
@@ -49,9 +50,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 	end(b.readLoop())
 	writer.Wait()
 	<-hurried
+	cause := context.Cause(ctx)
+	if b.closed != nil {
+		b.closed(errors.As(cause, new(*websocket.CloseError)))
+	}
 	b.client.Detach()
 
-	cause := context.Cause(ctx)
 	if code, reason, ok := closeFrame(cause); ok {
 		b.conn.goodbye(code, reason)
 	}

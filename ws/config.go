@@ -29,6 +29,9 @@ type Config struct {
 	// not reconnect: right as long as kernels end with the server. Where they outlive it, 1012 (service
 	// restart) makes it come back.
 	StopCode int
+	// Closed, unless nil, is told of each client that goes, before the kernel hears of it; left says that it said
+	// goodbye, as a page does that is closed, and one that is asleep does not.
+	Closed func(kernelID, clientSession string, left bool)
 }
 
 // DefaultConfig is the Config with every default filled in, as a command line shows them.

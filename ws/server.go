@@ -129,6 +129,9 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 	b, err := s.upgrade(h, r, client, log)
 	switch {
 	case err == nil:
+		if s.cfg.Closed != nil && o.ClientSession != "" {
+			b.closed = func(left bool) { s.cfg.Closed(id, o.ClientSession, left) }
+		}
 		s.run(r.Context(), b)
 		return nil
 	case h.conn == nil:

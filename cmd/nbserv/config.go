@@ -20,6 +20,7 @@ import (
 	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
+	"github.com/nbserv/nbserv/sessions/overlay"
 	"github.com/nbserv/nbserv/ws"
 )
 
@@ -49,6 +50,7 @@ type Config struct {
 	WebSockets     ws.Config
 
 	Contents contents.Config
+	Overlays overlay.Config
 
 	Lab lab.Config
 
@@ -90,6 +92,7 @@ func defaultConfig(env environment) Config {
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
 		Lab:           lab.Config{DefaultURL: "/lab"},
+		Overlays:      overlay.DefaultConfig(),
 		Terminals:     terminals.DefaultConfig(),
 		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
 
@@ -230,5 +233,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore())
+	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore())
 }

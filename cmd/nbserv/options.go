@@ -158,6 +158,9 @@ var options = []option{
 	{"Contents", "staging-ttl", func(c *Config) any { return &c.Contents.StagingTTL }, nil,
 		"how long an upload in parts may stand still before it is removed", false},
 
+	{"Contents", "page-asleep-timeout", func(c *Config) any { return &c.Overlays.Asleep }, nil,
+		"how long a page that went without a goodbye may come back, before what its cells printed since is written into its notebook's file", false},
+
 	{"Terminals", "terminals", func(c *Config) any { return &c.Terminals.Enabled }, []string{"ServerApp.terminals_enabled"},
 		"offer terminals", false},
 	{"Terminals", "terminal-shell", func(c *Config) any { return &c.Terminals.Shell }, nil,

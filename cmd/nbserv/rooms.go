@@ -19,6 +19,7 @@ import (
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/sessions"
+	"github.com/nbserv/nbserv/sessions/overlay"
 	"github.com/nbserv/nbserv/ws"
 )
 
@@ -35,6 +36,7 @@ type rooms struct {
 	host     kernel.Host // kernels, as clients reach them
 	db       *store.DB
 	sessions *sessions.Manager
+	overlays *overlay.Keeper
 	sockets  *ws.Server
 	terms    *terminals.API // nil: there are none
 	lab      *lab.Lab
@@ -47,7 +49,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	ctx := context.Background()
-	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, trust.Schema, auth.AccountSchema)
+	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, overlay.Schema, trust.Schema, auth.AccountSchema)
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
@@ -59,7 +61,10 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--event-schema-dir: %w", err)
 	}
 	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
-	c.Contents.Notary = trust.New(s.db, log)
+	if err := s.openKernels(ctx, c, log, reg); err != nil {
+		return err
+	}
+	c.Contents.Notary, c.Contents.Overlays = trust.New(s.db, log), s.overlays
 	c.Contents.StagingDir = filepath.Join(s.state.path, "staging")
 	if s.files, err = contents.New(c.Contents); err != nil {
 		return err
@@ -72,6 +77,13 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 			return err
 		}
 	}
+	s.openTerminals(c, log)
+	s.openLab(c, log)
+	return nil
+}
+
+// openKernels opens what has to do with kernels.
+func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, reg prometheus.Registerer) (err error) {
 	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
 		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
 		MoreDirs: c.labKernels(),
@@ -82,7 +94,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	c.Kernels.Logger = log
 	s.kernels = kernel.NewManager(c.Kernels, s.specs, s.local, reg)
 	s.host = toldHost{s.kernels, s.events}
-	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.files.KernelDir, Logger: log}, s.host, sessions.NewSQLite(s.db))
+	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.kernelDir, Logger: log}, s.host, sessions.NewSQLite(s.db))
 	if err != nil {
 		return err
 	}
@@ -90,17 +102,24 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		prometheus.GaugeOpts{Name: "nbserv_sessions_open_count", Help: "Sessions that exist."},
 		func() float64 { return float64(len(s.sessions.List(ctx))) },
 	))
+	c.Overlays.Logger = log
+	if s.overlays, err = overlay.New(ctx, c.Overlays, s.host, s.sessions, overlay.NewSQLite(s.db)); err != nil {
+		return err
+	}
+	c.WebSockets.Closed = s.overlays.Closed
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
-	s.openTerminals(c, log)
-	s.openLab(c, log)
 	return nil
 }
+
+// kernelDir is where the kernel of an API path starts.
+func (s *rooms) kernelDir(apiPath string) string { return s.files.KernelDir(apiPath) }
 
 // run does what the rooms do by themselves, until ctx ends.
 func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
 	wg.Go(func() { s.local.Run(ctx) })
+	wg.Go(func() { s.overlays.Run(ctx, s.files) })
 	if s.terms != nil {
 		wg.Go(func() { s.terms.Terminals.Run(ctx) })
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/kernel"
 	"github.com/nbserv/nbserv/sessions"
+	"github.com/nbserv/nbserv/sessions/overlay"
 )
 
 // spec is this server's own OpenAPI description; a test holds it against the route table.
@@ -56,6 +57,7 @@ func (s *server) router() *mux.Router {
 	s.lab.Register(r)
 	s.imageStore().Register(r)
 	s.sockets.Register(r)
+	(&overlay.API{Keeper: s.overlays}).Register(r)
 	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)
 	if s.terms != nil {
 		s.terms.Register(r)

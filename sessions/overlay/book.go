@@ -26,7 +26,7 @@ type book struct {
 	news    bool         // something has ended since the files were last looked at
 	read    int          // bytes of the journal since the database was last written
 	due     bool         // the database should be written soon
-	visited bool         // somebody reads a notebook while the kernel works
+	visited bool         // somebody reads a notebook, whoever asked for what he sees
 	// moved is closed when At moves on or the kernel is not followed any more; nil while nobody waits.
 	moved chan struct{}
 	// left are client sessions that said goodbye; the journal tells only that they went.
@@ -37,9 +37,10 @@ type book struct {
 
 	// guarded by the Keeper's mu
 	following bool
-	known     bool   // this process has looked at it
-	departed  uint64 // Status.Departed when it was followed last
-	heard     uint64 // Status.Departed as last heard of
+	known     bool            // this process has looked at it
+	departed  uint64          // Status.Departed when it was followed last
+	heard     uint64          // Status.Departed as last heard of
+	looked    kernel.Position // the journal was read at least up to there
 }
 
 // notes are what is written down of a book.

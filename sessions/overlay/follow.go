@@ -168,14 +168,14 @@ func (k *Keeper) unfollow(b *book, st kernel.Status) bool {
 	if b.visited {
 		b.visited = false
 		for _, x := range b.order {
-			x.Shown = x.Shown || x.State == running
+			x.Shown = x.Shown || x.begun() && !x.homeless()
 		}
 	}
 	if b.anyWanted() || b.heard > st.Departed {
 		return false
 	}
 	b.rest()
-	b.departed, b.following = st.Departed, false
+	b.departed, b.looked, b.following = st.Departed, st.Position, false
 	return true
 }
 

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -9,13 +10,31 @@ import (
 	"time"
 
 	"github.com/nbserv/nbserv/contents/nbformat"
+	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/kernel"
 )
+
+// Defaults of Config.
+const (
+	defaultAsleep = 24 * time.Hour
+	defaultQuiet  = 10 * time.Second
+)
+
+// DefaultConfig is the Config with every default filled in, as a command line shows them.
+func DefaultConfig() Config { return Config{Asleep: defaultAsleep, Quiet: defaultQuiet} }
+
+// Validate names the flag that is wrong.
+func (c Config) Validate() error {
+	if c.Asleep < 0 {
+		return fault.New(fault.Invalid, "--page-asleep-timeout should not be negative")
+	}
+	return nil
+}
 
 // Config says how a Keeper works. The zero value is usable.
 type Config struct {
 	// Asleep is how long a page that went without a goodbye may come back: its laptop was closed, its network is
-	// gone. As long, nothing is written into a file that it may have open. Default 24 hours: a night.
+	// gone. As long, nothing is written into a file that it may have open. 0: it will not come back.
 	Asleep time.Duration
 	// Quiet is how long nobody must have looked at a notebook before finished outputs are written into its file: a
 	// page reads it before it comes to its kernel. Default 10 seconds.
@@ -58,12 +77,7 @@ type Keeper struct {
 
 // New makes a Keeper of what db has. What it has is there for readers at once; Run does the rest.
 func New(ctx context.Context, cfg Config, host kernel.Host, sessions Sessions, db *SQLite) (*Keeper, error) {
-	if cfg.Asleep == 0 {
-		cfg.Asleep = 24 * time.Hour
-	}
-	if cfg.Quiet == 0 {
-		cfg.Quiet = 10 * time.Second
-	}
+	cfg.Quiet = cmp.Or(cfg.Quiet, defaultQuiet)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

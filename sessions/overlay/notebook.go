@@ -15,8 +15,8 @@ import (
 // syncWait bounds how long a reader waits for the journal to be read: 64 MiB take about a second.
 const syncWait = 5 * time.Second
 
-// Version names what Merge would do to the notebook at path; "" is nothing. When the notebook's kernel works, or a page
-// has just gone, it waits until everything that was said before is known.
+// Version names what Merge would do to the notebook at path; "" is nothing. When the notebook's kernel has said
+// something since it was looked at, it waits until all of that is known.
 func (k *Keeper) Version(ctx context.Context, path string) string {
 	books := k.sync(ctx, path, true)
 	if len(books) == 0 {
@@ -67,15 +67,14 @@ func (k *Keeper) catchUp(ctx context.Context, b *book, reader bool) {
 	if err != nil {
 		return
 	}
-	busy := reader && st.ExecutionState == stateBusy
 	k.mu.Lock()
-	due := b.following || !b.known || st.Departed != b.departed || busy
+	due := b.following || !b.known || st.Departed != b.departed || reader && st.Position != b.looked
 	k.mu.Unlock()
 	if !due {
 		return
 	}
 	b.mu.Lock()
-	b.visited = b.visited || busy
+	b.visited = b.visited || reader
 	b.touched = time.Now()
 	b.mu.Unlock()
 	k.ensure(ctx, b)
@@ -87,9 +86,6 @@ func (k *Keeper) catchUp(ctx context.Context, b *book, reader bool) {
 		}
 	}
 }
-
-// stateBusy is the execution_state of a kernel that works.
-const stateBusy = "busy"
 
 func (k *Keeper) isFollowing(b *book) bool {
 	k.mu.Lock()
