@@ -29,7 +29,7 @@ type book struct {
 	visited bool         // somebody reads a notebook, whoever asked for what he sees
 	// moved is closed when At moves on or the kernel is not followed any more; nil while nobody waits.
 	moved chan struct{}
-	// left are client sessions that said goodbye; the journal tells only that they went.
+	// left says of client sessions whether they said goodbye when they went last; the journal tells only that they went.
 	left map[string]bool
 	// touched is when a page last read or saved one of the notebooks, or went away.
 	touched time.Time
@@ -102,7 +102,6 @@ func (b *book) came(session string) {
 			x.Witnesses, x.dirty = append(x.Witnesses, session), true
 		}
 	}
-	delete(b.left, session)
 	b.Pages[session] = &page{Here: true, Since: now}
 	if len(b.Pages) > maxPages {
 		b.forgetPage()
@@ -123,12 +122,14 @@ func (b *book) forgetPage() {
 // went notes that a client session is not here any more.
 func (b *book) went(session string) {
 	p := b.Pages[session]
-	if p == nil {
+	switch {
+	case p == nil:
 		p = &page{}
 		b.Pages[strings.Clone(session)] = p
+	case !p.Here: // known already, from the kernel's status
+		return
 	}
 	*p = page{Since: time.Now(), Left: b.left[session]}
-	delete(b.left, session)
 	b.touched = time.Now()
 }
 

@@ -76,7 +76,7 @@ func (b *book) judgeSaved(x *execution, p *place, cell nbformat.Cell, asleep tim
 // emptyByHand tells a page whose user has cleared x's outputs from one that has never had any. A page that is here is
 // asked before one that may come back; in doubt the outputs stay.
 func (b *book) emptyByHand(x *execution, asleep time.Duration) bool {
-	if time.Since(x.First) < lag {
+	if b.isHere(x.Session) && time.Since(x.First) < lag {
 		return false
 	}
 	here, maybe := false, false

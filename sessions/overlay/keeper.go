@@ -241,13 +241,18 @@ func (k *Keeper) refresh(b *book) {
 // Closed is told that a client session's connection ends; left says that it said goodbye, as a page does that is
 // closed. It is called before the kernel hears of it.
 func (k *Keeper) Closed(kernelID, clientSession string, left bool) {
-	if !left {
-		return
-	}
 	b := k.book(kernelID)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.left) < maxPages {
-		b.left[clientSession] = true
+	delete(b.left, clientSession)
+	if !left {
+		return
 	}
+	for s := range b.left {
+		if len(b.left) < maxPages {
+			break
+		}
+		delete(b.left, s) // whichever: one that is forgotten is taken to be asleep
+	}
+	b.left[clientSession] = true
 }

@@ -3,11 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/uuid"
@@ -185,7 +183,8 @@ func (p *page) until(msgID, text string) {
 // leave closes the page, as a browser does.
 func (p *page) leave() {
 	p.t.Helper()
-	_ = p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(patience))
+	require.NoError(p.t, p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(patience)))
+	p.closeCode()
 	p.Close()
 }
 
@@ -238,24 +237,4 @@ func gate(name string) string {
 func (s *server) pass(name string) {
 	s.t.Helper()
 	require.NoError(s.t, os.WriteFile(filepath.Join(s.root, name), nil, 0o644))
-}
-
-func TestOverlaySmoke(t *testing.T) {
-	s := start(t)
-	s.write("a.ipynb", cells("print('one')\n"+gate("go")+"print('two')"))
-	a := s.open("a.ipynb")
-	before := s.read("a.ipynb")
-	a.until(a.start("a"), "one")
-	a.leave()
-	c := s.shows("a.ipynb", "a", "one\n")
-	require.Equal(t, 1, *c.Count)
-	b := s.open("a.ipynb")
-	require.Equal(t, before.Hash, b.hash)
-	s.pass("go")
-	s.shows("a.ipynb", "a", "one\ntwo\n")
-	b.save()
-	require.Equal(t, "one\ntwo\n", s.file("a.ipynb").Cells[0].shown())
-	b.save()
-	require.Equal(t, "one\ntwo\n", s.file("a.ipynb").Cells[0].shown())
-	_ = url.URL{}
 }
