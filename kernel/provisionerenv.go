@@ -154,3 +154,13 @@ func expandVars(s string, env map[string]string) string {
 		return ref
 	})
 }
+
+// Inherited is the part of a server's environment that kernels may see, and so may the process that runs them.
+func Inherited(environ, secrets []string) []string {
+	env := kernelEnviron(environ, secrets)
+	lines := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		lines = append(lines, name+"="+env[name])
+	}
+	return lines
+}

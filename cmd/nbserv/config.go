@@ -44,6 +44,8 @@ type Config struct {
 	NoAuth bool // serve a public address without authentication
 
 	Kernels        kernel.Config
+	KernelHost     string // spawnHost, inProcess or a socket's path
+	KeepKernels    bool   // kernels go on when the server is stopped
 	DefaultKernel  string
 	AllowedKernels []string // kernelspecs that may be used; empty: all
 	NativeKernel   bool     // an ipykernel without a kernelspec is offered as python3
@@ -88,6 +90,7 @@ func defaultConfig(env environment) Config {
 			CullInterval: 5 * time.Minute,
 			DetachedTTL:  time.Hour,
 		},
+		KernelHost:    spawnHost,
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
@@ -227,6 +230,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--certfile and --keyfile go together")
 	case c.Nbconvert.Timeout <= 0:
 		return fmt.Errorf("--nbconvert-timeout: %v is not positive", c.Nbconvert.Timeout)
+	case c.KernelHost != spawnHost && c.KernelHost != inProcess && !filepath.IsAbs(c.KernelHost):
+		return fmt.Errorf("--kernel-host: %q is neither %s nor %s nor the absolute path of a socket", c.KernelHost, spawnHost, inProcess)
 	case c.StopTimeout <= 0:
 		return fmt.Errorf("--stop-timeout: %v is not positive", c.StopTimeout)
 	case c.noAuth() && !c.loopback() && !c.NoAuth:
