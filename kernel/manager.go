@@ -20,11 +20,13 @@ import (
 // Manager runs kernels in this process. It implements Host.
 type Manager struct {
 	// immutable
-	cfg     Config
-	specs   *Specs
+	cfg     Config // as it began; set is what is in force
 	prov    Provisioner
 	metrics *metrics
 	wg      sync.WaitGroup // the culler's shutdowns
+
+	set     atomic.Pointer[settings]
+	changed chan struct{} // holds a token when set was replaced
 
 	watchers watchers
 	budget   *Budget
@@ -37,13 +39,35 @@ type Manager struct {
 	closed  bool
 }
 
+// settings are how kernels are run that are started from now on, and when kernels are culled.
+type settings struct {
+	Config
+	specs *Specs
+	prov  Provisioner
+}
+
 // NewManager makes a Manager without kernels. With a Config.StateDir it waits for Recover before it does anything:
 // until then, calls are Busy. Its metrics are registered with reg; nil keeps them to itself.
 func NewManager(cfg Config, specs *Specs, prov Provisioner, reg prometheus.Registerer) *Manager {
-	m := &Manager{cfg: cfg.withDefaults(), specs: specs, prov: prov, kernels: make(map[string]*Kernel), waiting: cfg.StateDir != ""}
+	m := &Manager{
+		cfg: cfg.withDefaults(), prov: prov, changed: make(chan struct{}, 1),
+		kernels: make(map[string]*Kernel), waiting: cfg.StateDir != "",
+	}
+	m.set.Store(&settings{m.cfg, specs, prov})
 	m.budget = NewBudget(m.cfg.JournalsBytes, m.cfg.Logger)
 	m.metrics = newMetrics(reg, m)
 	return m
+}
+
+// Configure changes how kernels are run that are started from now on, how many there may be, and when kernels are
+// culled. Kernels that there are keep the rest of what they were started with. StateDir and Logger cannot be changed.
+func (m *Manager) Configure(cfg Config, specs *Specs, prov Provisioner) {
+	cfg.StateDir, cfg.Logger = m.cfg.StateDir, m.cfg.Logger
+	m.set.Store(&settings{cfg.withDefaults(), specs, prov})
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
 }
 
 // idPattern is what a client may choose as a kernel's id: it becomes part of paths and URLs.
@@ -84,8 +108,9 @@ func (m *Manager) add(o StartOptions) (*Kernel, error) {
 		return nil, errRecovering
 	case m.kernels[o.ID] != nil:
 		return nil, fault.New(fault.Conflict, "a kernel with id %s runs already", o.ID)
-	case m.cfg.MaxKernels > 0 && m.taken() >= m.cfg.MaxKernels:
-		return nil, fault.New(fault.Busy, "%d kernels run already, which is the limit", m.cfg.MaxKernels)
+	}
+	if most := m.set.Load().MaxKernels; most > 0 && m.taken() >= most {
+		return nil, fault.New(fault.Busy, "%d kernels run already, which is the limit", most)
 	}
 	m.started++
 	k := newKernel(m, o, m.started)
@@ -235,21 +260,17 @@ func (m *Manager) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchMemory(ctx) })
 	defer wg.Wait()
-	if m.cfg.CullIdleTimeout <= 0 {
-		<-ctx.Done()
-		return
-	}
-	wait := m.cfg.CullInterval
 	for {
+		wait := m.cull(time.Now())
 		timer, due := time.NewTimer(wait), time.Now().Add(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-m.changed:
+			timer.Stop()
 		case <-timer.C:
-			now := time.Now()
-			m.overslept(now.Sub(due))
-			wait = m.cull(now)
+			m.overslept(time.Since(due))
 		}
 	}
 }

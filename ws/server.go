@@ -40,7 +40,7 @@ type Server struct {
 
 	// guarded by mu
 	mu      sync.Mutex
-	closing bool
+	closing *closeError // why nothing new is taken; nil while it is
 	open    map[*Bridge]context.CancelCauseFunc
 }
 
@@ -74,10 +74,19 @@ func (s *Server) Register(r *mux.Router) {
 // Close refuses new WebSockets (503), closes the open ones with Config.StopCode and waits until all are gone.
 // When ctx ends first it cuts the rest off and returns ctx's error; they are gone then, too.
 func (s *Server) Close(ctx context.Context) error {
+	return s.close(ctx, &closeError{code: s.cfg.StopCode, reason: "the server is stopping"})
+}
+
+// CloseForRestart is Close that tells clients to come back (1012): kernels and journals are there again at once.
+func (s *Server) CloseForRestart(ctx context.Context) error {
+	return s.close(ctx, &closeError{code: closeServiceRestart, reason: "the server restarts"})
+}
+
+func (s *Server) close(ctx context.Context, why *closeError) error {
 	s.mu.Lock()
-	s.closing = true
+	s.closing = why
 	for _, end := range s.open {
-		end(&closeError{code: s.cfg.StopCode, reason: "the server is stopping"})
+		end(why)
 	}
 	s.mu.Unlock()
 
@@ -187,7 +196,7 @@ func attachOptions(r *http.Request) (kernel.AttachOptions, error) {
 func (s *Server) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing != nil {
 		return fault.New(fault.Busy, "the server is stopping")
 	}
 	s.bridges.Add(1)
@@ -226,8 +235,8 @@ func (s *Server) run(ctx context.Context, b *Bridge) {
 	defer end(nil)
 	s.mu.Lock()
 	s.open[b] = end
-	if s.closing {
-		end(&closeError{code: s.cfg.StopCode, reason: "the server is stopping"})
+	if s.closing != nil {
+		end(s.closing)
 	}
 	s.mu.Unlock()
 	s.metrics.connections.Inc()

@@ -90,7 +90,7 @@ func defaultConfig(env environment) Config {
 			CullInterval: 5 * time.Minute,
 			DetachedTTL:  time.Hour,
 		},
-		KernelHost:    spawnHost,
+		KernelHost:    inProcess,
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),

@@ -31,9 +31,12 @@ func (c *Config) checkAddress(flag, text string) error {
 	return nil
 }
 
-func (e *endpoint) listen(ctx context.Context) error {
-	var lc net.ListenConfig
+func (e *endpoint) listen(ctx context.Context, i *inheritance) error {
 	var err error
+	if e.ln, err = i.listener(e.name); e.ln != nil || err != nil {
+		return err
+	}
+	var lc net.ListenConfig
 	if e.ln, err = lc.Listen(ctx, "tcp", e.addr); err != nil {
 		return fmt.Errorf("cannot listen on %s (%s): %w", e.addr, e.flag, err)
 	}

@@ -13,6 +13,9 @@ import (
 type environment struct {
 	vars map[string]string
 	list []string // as the operating system gave it
+
+	exe       string       // this program's file; "" if unknown
+	inherited *inheritance // from the program that this one has replaced; nil if there was none
 }
 
 func readEnvironment(list []string) environment {

@@ -38,6 +38,7 @@ type kernels interface {
 // kernelSettings are what of the configuration is for those who run the kernels. They cross a socket as JSON.
 type kernelSettings struct {
 	Environ        []string      `json:"environ"`
+	SpecDirs       []string      `json:"spec_dirs"` // further folders of kernelspecs
 	DefaultKernel  string        `json:"default_kernel"`
 	AllowedKernels []string      `json:"allowed_kernels"`
 	NativeKernel   bool          `json:"native_kernel"`
@@ -46,14 +47,14 @@ type kernelSettings struct {
 
 func (c *Config) kernelSettings() kernelSettings {
 	return kernelSettings{
-		Environ: kernel.Inherited(c.env.list, nil), DefaultKernel: c.DefaultKernel, AllowedKernels: c.AllowedKernels,
+		Environ: kernel.Inherited(c.env.list, nil), SpecDirs: c.labKernels(), DefaultKernel: c.DefaultKernel, AllowedKernels: c.AllowedKernels,
 		NativeKernel: c.NativeKernel, Kernels: c.Kernels,
 	}
 }
 
 func (k kernelSettings) specs(log *slog.Logger) *kernel.Specs {
 	return kernel.NewSpecs(kernel.SpecsConfig{
-		Environ: k.Environ, DefaultName: k.DefaultKernel, Allowed: k.AllowedKernels, NoNativeKernel: !k.NativeKernel, Log: log,
+		Environ: k.Environ, MoreDirs: k.SpecDirs, DefaultName: k.DefaultKernel, Allowed: k.AllowedKernels, NoNativeKernel: !k.NativeKernel, Log: log,
 	})
 }
 

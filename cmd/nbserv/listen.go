@@ -10,14 +10,17 @@ import (
 	"syscall"
 )
 
-// listen opens c's address. When the port is taken it tries the next ones, c.PortRetries of them.
+// listen opens c's address, or takes it over from the program that this one has replaced. When the port is taken it tries the next ones, c.PortRetries of them.
 func listen(ctx context.Context, c *Config) (net.Listener, error) {
 	host := c.IP
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
+	ln, err := c.env.inherited.listener(mainListener)
+	if ln != nil || err != nil {
+		return ln, err
+	}
 	var lc net.ListenConfig
-	var err error
 	for i := 0; i <= c.PortRetries; i++ {
 		port := c.Port + i
 		if port > 65535 {

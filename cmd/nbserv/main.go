@@ -28,7 +28,16 @@ const (
 var version = "dev"
 
 func main() {
-	os.Exit(run(os.Args[1:], readEnvironment(os.Environ()), os.Stdout, os.Stderr))
+	env := readEnvironment(os.Environ())
+	var err error
+	if env.exe, err = os.Executable(); err == nil {
+		env.inherited, err = inherit(env)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nbserv:", err)
+		os.Exit(exitFailed)
+	}
+	os.Exit(run(os.Args[1:], env, os.Stdout, os.Stderr))
 }
 
 // run is the whole program but for the process around it; it gives the exit code.
@@ -54,7 +63,8 @@ func run(args []string, env environment, stdout, stderr io.Writer) int {
 		}
 		return serve(cfg, notes, stderr)
 	}
-	cmd.AddCommand(passwordCommand(stdout, stderr), userCommand(&cfg, env, stdout, stderr), labCommand(&cfg, env, stdout, stderr))
+	cmd.AddCommand(passwordCommand(stdout, stderr), userCommand(&cfg, env, stdout, stderr), labCommand(&cfg, env, stdout, stderr),
+		hostCommand(env, stderr), restartCommand(&cfg, env, stdout))
 	err := cmd.Execute()
 	var failed *serveError
 	switch {
@@ -83,7 +93,7 @@ func serve(cfg Config, notes []string, stderr io.Writer) error {
 		log.Warn("configuration", "note", n)
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, restartSignal)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
 		signal.Notify(signals, syscall.SIGHUP)
 	}
@@ -99,19 +109,27 @@ func serve(cfg Config, notes []string, stderr io.Writer) error {
 	defer cancelKill()
 	done := make(chan struct{})
 	defer close(done)
-	go watchSignals(signals, done, cancelStop, cancelKill)
+	go watchSignals(signals, done, s.askRestart, cancelStop, cancelKill)
 	if err := s.Run(stop, kill); err != nil {
 		return &serveError{err}
+	}
+	if s.successor != nil {
+		return &serveError{s.successor.exec()} // which returns with an error only
 	}
 	return nil
 }
 
-// watchSignals stops the server at the first signal; a second SIGINT ends what is left at once.
-func watchSignals(signals <-chan os.Signal, done <-chan struct{}, stop, kill context.CancelFunc) {
+// watchSignals stops the server at the first signal; a second SIGINT ends what is left at once. restartSignal is for
+// nbserv restart.
+func watchSignals(signals <-chan os.Signal, done <-chan struct{}, restart func(), stop, kill context.CancelFunc) {
 	stopping := false
 	for {
 		select {
 		case sig := <-signals:
+			if sig == restartSignal {
+				restart()
+				continue
+			}
 			if stopping && sig == os.Interrupt {
 				kill()
 			}

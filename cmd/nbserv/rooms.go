@@ -31,8 +31,7 @@ type rooms struct {
 	files    *contents.Dir
 	store    *contents.Dir // of the ImageStore
 	specs    *kernel.Specs
-	local    *kernel.Local
-	kernels  *kernel.Manager
+	kernels  kernels
 	host     kernel.Host // kernels, as clients reach them
 	db       *store.DB
 	sessions *sessions.Manager
@@ -45,7 +44,10 @@ type rooms struct {
 
 // open opens every room. After an error, release closes those that are open.
 func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (err error) {
-	if s.state, err = openStateDir(c.StateDir, c.env.stateHome(), c.RootDir); err != nil {
+	if s.state = c.env.inherited.stateDir(); s.state == nil {
+		s.state, err = openStateDir(c.StateDir, c.env.stateHome(), c.RootDir)
+	}
+	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	ctx := context.Background()
@@ -84,15 +86,10 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 
 // openKernels opens what has to do with kernels.
 func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, reg prometheus.Registerer) (err error) {
-	s.specs = kernel.NewSpecs(kernel.SpecsConfig{
-		Environ: c.env.list, DefaultName: c.DefaultKernel, Allowed: c.AllowedKernels, NoNativeKernel: !c.NativeKernel, Log: log,
-		MoreDirs: c.labKernels(),
-	})
-	if s.local, err = kernel.NewLocal(kernel.LocalConfig{Environ: c.env.list, StateDir: s.state.path, Logger: log}); err != nil {
+	s.specs = c.kernelSettings().specs(log)
+	if s.kernels, err = openKernels(ctx, c, s.state.path, log, reg); err != nil {
 		return err
 	}
-	c.Kernels.Logger = log
-	s.kernels = kernel.NewManager(c.Kernels, s.specs, s.local, reg)
 	s.host = toldHost{s.kernels, s.events}
 	s.sessions, err = sessions.New(ctx, sessions.Config{KernelDir: s.kernelDir, Logger: log}, s.host, sessions.NewSQLite(s.db))
 	if err != nil {
@@ -118,7 +115,6 @@ func (s *rooms) kernelDir(apiPath string) string { return s.files.KernelDir(apiP
 func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
-	wg.Go(func() { s.local.Run(ctx) })
 	wg.Go(func() { s.overlays.Run(ctx, s.files) })
 	if s.terms != nil {
 		wg.Go(func() { s.terms.Terminals.Run(ctx) })
@@ -128,8 +124,13 @@ func (s *rooms) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// release closes files and database and gives the state folder free.
+// release closes files and database and gives the state folder free. Kernels that nobody has ended go on.
 func (s *rooms) release(log *slog.Logger) {
+	if s.kernels != nil {
+		if err := s.kernels.Leave(context.Background()); err != nil {
+			log.Warn("kernels were left in the middle of something", "err", err)
+		}
+	}
 	if s.db != nil {
 		if err := s.db.Close(); err != nil {
 			log.Error("cannot close the database", "err", err)

@@ -27,6 +27,7 @@ func testServer(t testing.TB, log io.Writer, change func(*Config)) *server {
 	require.NoError(t, os.Mkdir(root, 0o755))
 	env := readEnvironment([]string{"HOME=" + home, "PATH=/usr/bin:/bin"})
 	c := defaultConfig(env)
+	c.KernelHost = inProcess
 	c.RootDir, c.StateDir, c.Auth.Token = root, filepath.Join(home, "state"), "secret-token"
 	c.Kernels.RuntimeDir = filepath.Join(home, "run")
 	c.given, c.LogLevel = map[string]bool{"token": true}, "debug"

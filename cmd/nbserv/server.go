@@ -28,7 +28,10 @@ type server struct {
 	ln       net.Listener
 	further  []*endpoint
 
-	stopped chan struct{} // takes one word from /api/shutdown
+	stopped   chan struct{} // takes one word from /api/shutdown
+	restart   chan struct{} // takes one word from nbserv restart
+	note      serverNote    // owned by newServer, then by Run
+	successor *successor    // owned by Run; the program that goes on with what this one leaves
 }
 
 // newServer opens everything that can fail, the listener last: once it listens, clients may come.
@@ -41,8 +44,11 @@ func newServer(cfg Config, log *slog.Logger) (*server, error) {
 	s.ln, err = listen(ctx, &cfg)
 	for _, e := range s.further {
 		if err == nil {
-			err = e.listen(ctx)
+			err = e.listen(ctx, cfg.env.inherited)
 		}
+	}
+	if err == nil {
+		err = s.writeNote()
 	}
 	if err != nil {
 		s.closeListeners()
@@ -60,6 +66,7 @@ func assemble(cfg Config, log *slog.Logger) (*server, error) {
 		started: time.Now(),
 		metrics: newMetrics(version),
 		stopped: make(chan struct{}, 1),
+		restart: make(chan struct{}, 1),
 	}
 	var tlsConfig *tls.Config
 	if cfg.CertFile != "" {
@@ -121,7 +128,11 @@ func (s *server) announce(w io.Writer) {
 	if !s.auth.Enabled() {
 		fmt.Fprintln(w, "There is no authentication: whoever reaches this address can run code as you.")
 	}
-	fmt.Fprintln(w, "Stop with Control-C; it ends all kernels.")
+	if s.cfg.KeepKernels {
+		fmt.Fprintln(w, "Stop with Control-C; kernels go on.")
+	} else {
+		fmt.Fprintln(w, "Stop with Control-C; it ends all kernels.")
+	}
 }
 
 // Run serves until stop ends or a client asks for the end, and then stops in order, within StopTimeout or until
@@ -135,18 +146,31 @@ func (s *server) Run(stop, kill context.Context) error {
 	for _, e := range s.further {
 		wg.Go(func() { failed <- serveOn(e.http, e.ln) })
 	}
-	var err error
-	select {
-	case err = <-failed:
-	case <-stop.Done():
-	case <-s.stopped:
-	}
+	err := s.await(stop, failed)
 	s.log.Info("stopping")
 	endWork()
 	s.close(kill)
 	wg.Wait()
 	s.log.Info("stopped")
 	return err
+}
+
+// await returns when the server is to end: for good, or for the program that goes on in its place.
+func (s *server) await(stop context.Context, failed <-chan error) error {
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-stop.Done():
+			return nil
+		case <-s.stopped:
+			return nil
+		case <-s.restart:
+			if s.prepareSuccessor() {
+				return nil
+			}
+		}
+	}
 }
 
 // Of StopTimeout, what WebSockets and requests may take before they are cut off; kernels may take the rest, less
@@ -157,26 +181,33 @@ const (
 )
 
 // close ends the server in the order that loses nothing: take nothing new, close the WebSockets, finish requests,
-// end kernels, close the database. It takes at most StopTimeout, less when kill ends. A kernel that had to be killed
+// end kernels, unless they are kept, close the database. It takes at most StopTimeout, less when kill ends. A kernel that had to be killed
 // at the end of that time is no failure of the server's: it has ended as it was told.
 func (s *server) close(kill context.Context) {
 	timeout := s.cfg.StopTimeout
 	ctx, cancel := context.WithTimeout(kill, timeout-timeout/killShare)
 	defer cancel()
-	s.drain(ctx, timeout/drainShare)
-	if err := s.kernels.Close(ctx); err != nil {
-		s.log.Warn("kernels were cut off", "err", err)
+	if s.successor != nil {
+		s.drain(ctx, timeout, s.sockets.CloseForRestart)
+		s.rooms.release(s.log)
+		return
+	}
+	s.drain(ctx, timeout/drainShare, s.sockets.Close)
+	if !s.cfg.KeepKernels {
+		if err := s.kernels.Close(ctx); err != nil {
+			s.log.Warn("kernels were cut off", "err", err)
+		}
 	}
 	s.rooms.release(s.log)
 }
 
 // drain lets clients go: it returns when no request and no WebSocket is left.
-func (s *server) drain(ctx context.Context, timeout time.Duration) {
+func (s *server) drain(ctx context.Context, timeout time.Duration, closeSockets func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.sockets.Close(ctx); err != nil {
+		if err := closeSockets(ctx); err != nil {
 			s.log.Warn("websockets were cut off", "err", err)
 		}
 	})

@@ -63,6 +63,7 @@ func start(t *testing.T, change func(*Config), wrap ...func(net.Listener) net.Li
 		[]byte(`{"argv":["/bin/sh","-c","trap '' TERM; : > up.$$; while :; do sleep 0.05; done","{connection_file}"],"display_name":"x","language":"x"}`), 0o600))
 	env := readEnvironment([]string{"HOME=" + home, "PATH=/usr/bin:/bin"})
 	c := defaultConfig(env)
+	c.KernelHost = inProcess
 	c.Port, c.RootDir, c.StateDir, c.Auth.Token = 0, home, filepath.Join(home, "state"), "t"
 	runtime, err := os.MkdirTemp("", "nb") // short: a socket's path has 107 bytes
 	require.NoError(t, err)
@@ -184,7 +185,7 @@ func TestSecondInterruptEndsAtOnce_P15(t *testing.T) {
 	signals := make(chan os.Signal)
 	watched := make(chan struct{})
 	over := make(chan struct{})
-	go func() { watchSignals(signals, over, r.stop, r.kill); close(watched) }()
+	go func() { watchSignals(signals, over, func() {}, r.stop, r.kill); close(watched) }()
 	signals <- os.Interrupt
 	signals <- syscall.SIGTERM // not a second SIGINT: the stop goes on
 	select {

@@ -50,13 +50,15 @@ type spawner struct {
 	format string
 	env    []string
 	log    *slog.Logger
+	last   int // the process of the kernel host, if it is a child of ours; 0 if unknown
 }
 
 func newSpawner(c *Config, state string, log *slog.Logger) *spawner {
 	return &spawner{
-		state: state, exe: c.exe, level: c.LogLevel, format: c.LogFormat,
-		env: kernel.Inherited(c.env.list, nil), // what it does not have it cannot give away (S6)
-		log: log,
+		state: state, exe: c.env.exe, level: c.LogLevel, format: c.LogFormat,
+		env:  kernel.Inherited(c.env.list, nil), // what it does not have it cannot give away (S6)
+		log:  log,
+		last: readHostNote(state).PID,
 	}
 }
 
@@ -84,14 +86,14 @@ func (s *spawner) start(context.Context) error {
 		return err
 	}
 	s.log.Info("kernel host started", "pid", cmd.Process.Pid)
+	s.last = cmd.Process.Pid
 	return cmd.Process.Release()
 }
 
-// reap waits for kernel hosts that have ended: they are children of this process, or of the one that it has replaced.
-// Nobody else of a server's children is in a session of its own and waited for by nobody.
+// reap waits for a kernel host that has ended: it is a child of this process, or of the one that it has replaced.
 func (s *spawner) reap() {
-	if pid := readHostNote(s.state).PID; pid > 0 {
-		_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	if s.last > 0 {
+		_, _ = syscall.Wait4(s.last, nil, syscall.WNOHANG, nil)
 	}
 }
 

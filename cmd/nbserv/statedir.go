@@ -11,6 +11,9 @@ import (
 	"syscall"
 )
 
+// stateLockFile is locked by the server that uses the folder.
+const stateLockFile = "lock"
+
 // maxStateDirs bounds how many servers of one user may share a root folder without naming their state folders.
 const maxStateDirs = 100
 
@@ -37,11 +40,7 @@ func openStateDir(chosen, home, root string) (*stateDir, error) {
 	}
 	first := defaultStateDir(home, root)
 	for i := 1; i <= maxStateDirs; i++ {
-		path := first
-		if i > 1 {
-			path += "-" + strconv.Itoa(i)
-		}
-		s, err := lockStateDir(path)
+		s, err := lockStateDir(nthStateDir(first, i))
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return s, err
 		}
@@ -55,19 +54,24 @@ func defaultStateDir(home, root string) string {
 	return filepath.Join(home, "nbserv", filepath.Base(root)+"-"+hex.EncodeToString(sum[:4]))
 }
 
+// nthStateDir is the folder of the i-th server, counted from 1, of those that share a root folder.
+func nthStateDir(first string, i int) string {
+	if i == 1 {
+		return first
+	}
+	return first + "-" + strconv.Itoa(i)
+}
+
 // lockStateDir makes and locks the folder; EWOULDBLOCK says that another process has it.
 func lockStateDir(path string) (*stateDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := lockFile(filepath.Join(path, stateLockFile))
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
+	_ = os.Remove(filepath.Join(path, serverNoteFile)) // of a server that died: its process id may be another's
 	return &stateDir{path, f}, nil
 }
 
