@@ -110,7 +110,7 @@ func TestObserverIsNoClient(t *testing.T) {
 	o, err := k.attach(AttachOptions{ClientSession: "page", Observe: true})
 	require.NoError(t, err)
 	require.Zero(t, k.Status().Connections)
-	_, why := k.cullable(time.Now().Add(time.Hour))
+	_, why := k.cullable(k.cfg, time.Now().Add(time.Hour))
 	require.NotEmpty(t, why, "it keeps no kernel from being culled")
 	require.Equal(t, fault.Invalid, fault.KindOf(o.Send(ExecuteRequest{Code: "1"}.message("page"))))
 	page, err := k.attach(AttachOptions{ClientSession: "page"})
@@ -150,6 +150,7 @@ func TestNoteAllocatesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	m.Watch(ctx)
+	k.announce()
 	require.Zero(t, testing.AllocsPerRun(1000, func() { k.note(active) }))
 }
 

@@ -26,11 +26,11 @@ func TestSleepDoesNotCull_P14(t *testing.T) {
 	k := idleKernel(m, "k")
 	k.active = time.Now().Add(-24 * time.Hour) // as a monotonic clock tells it that went on meanwhile
 	m.overslept(10 * time.Second)
-	due, why := k.cullable(time.Now())
+	due, why := k.cullable(k.cfg, time.Now())
 	require.Zero(t, due, "a busy machine is late, too: %s", why)
 
 	m.overslept(24*time.Hour - time.Minute)
-	due, _ = k.cullable(time.Now())
+	due, _ = k.cullable(k.cfg, time.Now())
 	require.InDelta(t, 59*time.Minute, due, float64(time.Second))
 	m.overslept(24 * time.Hour)
 	require.False(t, k.Status().LastActivity.After(time.Now()), "last used in the future")

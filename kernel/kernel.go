@@ -78,8 +78,9 @@ type Kernel struct {
 }
 
 func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
+	set := m.set.Load()
 	k := &Kernel{
-		id: o.ID, start: o, cfg: &m.cfg, specs: m.specs, prov: m.prov, metrics: m.metrics,
+		id: o.ID, start: o, cfg: &set.Config, specs: set.specs, prov: m.prov, metrics: m.metrics,
 		log:      m.cfg.Logger.With("kernel_id", o.ID),
 		budget:   m.budget,
 		own:      uuid.NewString(),
@@ -94,10 +95,11 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
 	k.voice = k.own
+	k.noticed.Store(uint32(removed)) // until it is announced
 	if m.cfg.StateDir != "" {
 		k.folder = filepath.Join(m.cfg.StateDir, kernelsFolder, o.ID)
 	}
-	k.journal = beginJournal(k.journalFolder(), m.cfg.Journal, m.budget)
+	k.journal = beginJournal(k.journalFolder(), set.Journal, m.budget)
 	return k
 }
 

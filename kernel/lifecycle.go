@@ -43,22 +43,22 @@ func (k *Kernel) begin(ctx context.Context) error {
 	return err
 }
 
-// cullable says in what time the kernel is to be culled if it goes on as it does now (0 is at once), and by
+// cullable says in what time the kernel is to be culled by cfg if it goes on as it does now (0 is at once), and by
 // which rule; no rule, no culling.
-func (k *Kernel) cullable(now time.Time) (due time.Duration, why string) {
+func (k *Kernel) cullable(cfg *Config, now time.Time) (due time.Duration, why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	idle := now.Sub(k.active)
 	switch {
 	case k.ended, k.lost:
 		return 0, ""
-	case k.state == stateBusy && !k.cfg.CullBusy:
+	case k.state == stateBusy && !cfg.CullBusy:
 		return 0, ""
-	case len(k.clients) > 0 && !k.cfg.CullConnected:
+	case len(k.clients) > 0 && !cfg.CullConnected:
 		return 0, ""
 	}
-	return max(0, k.cfg.CullIdleTimeout-idle), "the kernel was idle for " + idle.Round(time.Second).String() +
-		" and was culled: the limit is " + k.cfg.CullIdleTimeout.String()
+	return max(0, cfg.CullIdleTimeout-idle), "the kernel was idle for " + idle.Round(time.Second).String() +
+		" and was culled: the limit is " + cfg.CullIdleTimeout.String()
 }
 
 // killNow ends the process at once, whatever it was asked before, and those that follow it.

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +44,6 @@ type Manager struct {
 type settings struct {
 	Config
 	specs *Specs
-	prov  Provisioner
 }
 
 // NewManager makes a Manager without kernels. With a Config.StateDir it waits for Recover before it does anything:
@@ -53,17 +53,18 @@ func NewManager(cfg Config, specs *Specs, prov Provisioner, reg prometheus.Regis
 		cfg: cfg.withDefaults(), prov: prov, changed: make(chan struct{}, 1),
 		kernels: make(map[string]*Kernel), waiting: cfg.StateDir != "",
 	}
-	m.set.Store(&settings{m.cfg, specs, prov})
+	m.set.Store(&settings{m.cfg, specs})
 	m.budget = NewBudget(m.cfg.JournalsBytes, m.cfg.Logger)
 	m.metrics = newMetrics(reg, m)
 	return m
 }
 
 // Configure changes how kernels are run that are started from now on, how many there may be, and when kernels are
-// culled. Kernels that there are keep the rest of what they were started with. StateDir and Logger cannot be changed.
-func (m *Manager) Configure(cfg Config, specs *Specs, prov Provisioner) {
-	cfg.StateDir, cfg.Logger = m.cfg.StateDir, m.cfg.Logger
-	m.set.Store(&settings{cfg.withDefaults(), specs, prov})
+// culled. Kernels that there are keep the rest of what they were started with. StateDir, JournalsBytes and Logger
+// cannot be changed.
+func (m *Manager) Configure(cfg Config, specs *Specs) {
+	cfg.StateDir, cfg.JournalsBytes, cfg.Logger = m.cfg.StateDir, m.cfg.JournalsBytes, m.cfg.Logger
+	m.set.Store(&settings{cfg.withDefaults(), specs})
 	select {
 	case m.changed <- struct{}{}:
 	default:
@@ -88,11 +89,11 @@ func (m *Manager) Start(ctx context.Context, o StartOptions) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	k.note(changed)
 	if err := k.begin(ctx); err != nil {
 		m.remove(k)
 		return Status{}, err
 	}
+	k.announce()
 	m.metrics.started.Inc()
 	return k.Status(), nil
 }
@@ -260,8 +261,8 @@ func (m *Manager) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchMemory(ctx) })
 	defer wg.Wait()
+	wait := m.set.Load().CullInterval
 	for {
-		wait := m.cull(time.Now())
 		timer, due := time.NewTimer(wait), time.Now().Add(wait)
 		select {
 		case <-ctx.Done():
@@ -269,8 +270,11 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case <-m.changed:
 			timer.Stop()
+			wait = m.cull(time.Now())
 		case <-timer.C:
-			m.overslept(time.Since(due))
+			now := time.Now()
+			m.overslept(now.Sub(due))
+			wait = m.cull(now)
 		}
 	}
 }
@@ -278,9 +282,13 @@ func (m *Manager) Run(ctx context.Context) {
 // cull shuts down the kernels that are idle too long, and says when to look again: when the next of them will
 // be, or after CullInterval, for a kernel may cease to be busy or connected meanwhile.
 func (m *Manager) cull(now time.Time) (next time.Duration) {
-	next = m.cfg.CullInterval
+	set := m.set.Load()
+	next = set.CullInterval
+	if set.CullIdleTimeout <= 0 {
+		return next
+	}
 	for _, k := range m.all() {
-		due, why := k.cullable(now)
+		due, why := k.cullable(&set.Config, now)
 		if why == "" {
 			continue
 		}

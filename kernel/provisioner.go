@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/nbserv/nbserv/internal/cgroup"
@@ -31,10 +32,10 @@ type LocalConfig struct {
 
 // Local is the Provisioner of plain processes on this machine. Safe for concurrent use.
 type Local struct {
-	environ  map[string]string // immutable: without secrets
-	oomFiles []string          // immutable
-	groups   *cgroup.Tree      // immutable; nil where there are no cgroups for us
-	log      *slog.Logger      // immutable
+	environ  atomic.Pointer[map[string]string] // without secrets; the maps are immutable
+	oomFiles []string                          // immutable
+	groups   *cgroup.Tree                      // immutable; nil where there are no cgroups for us
+	log      *slog.Logger                      // immutable
 
 	mu      sync.Mutex
 	adopted map[string]bool // guarded by mu: folders of the cgroups of adopted processes
@@ -53,12 +54,19 @@ func NewLocal(cfg LocalConfig) (*Local, error) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
 	}
 	adoptOrphans()
-	l := &Local{environ: kernelEnviron(cfg.Environ, cfg.Secrets), oomFiles: oomFiles(), log: cfg.Logger, adopted: map[string]bool{}}
+	l := &Local{oomFiles: oomFiles(), log: cfg.Logger, adopted: map[string]bool{}}
+	l.SetEnviron(cfg.Environ, cfg.Secrets)
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.openGroups(cfg.StateDir)
 	return l, nil
+}
+
+// SetEnviron replaces LocalConfig's Environ and Secrets for the kernels that are started from now on.
+func (l *Local) SetEnviron(environ, secrets []string) {
+	env := kernelEnviron(environ, secrets)
+	l.environ.Store(&env)
 }
 
 // Launch implements Provisioner. The kernel gets a session and a process group of its own and outlives this

@@ -29,7 +29,7 @@ func requireKernel(t *testing.T, name string) Spec {
 }
 
 func checkStartable(s Spec) error {
-	l := &Local{environ: kernelEnviron(os.Environ(), nil)}
+	l := localWith(kernelEnviron(os.Environ(), nil))
 	_, _, err := l.command(Launch{Spec: s})
 	return err
 }

@@ -75,7 +75,7 @@ func waitPID(t testing.TB, parts ...string) int {
 func TestCommandTemplates(t *testing.T) {
 	dir := t.TempDir()
 	exe := touch(t, filepath.Join(dir, "bin", "prog"), "#!/bin/sh\n")
-	l := &Local{environ: map[string]string{"HOME": "/h", "PATH": filepath.Dir(exe)}}
+	l := localWith(map[string]string{"HOME": "/h", "PATH": filepath.Dir(exe)})
 	spec := Spec{Name: "x", Dir: "/specs/x", Prefix: "/p", Argv: []string{
 		"prog", "-f", "{connection_file}", "{resource_dir}/a.jar", "--at={prefix}", "{unknown} {} {{connection_file}}", "~/b", "a~/b", "~",
 	}}

@@ -53,7 +53,7 @@ func (l *Local) command(a Launch) (argv []string, path string, err error) {
 
 // expandHome replaces a leading ~ by the home folder.
 func (l *Local) expandHome(arg string) string {
-	if home := l.environ["HOME"]; home != "" && (arg == "~" || strings.HasPrefix(arg, "~/")) {
+	if home := (*l.environ.Load())["HOME"]; home != "" && (arg == "~" || strings.HasPrefix(arg, "~/")) {
 		return home + arg[1:]
 	}
 	return arg

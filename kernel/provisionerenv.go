@@ -99,12 +99,12 @@ func parseEnviron(environ []string) map[string]string {
 
 // specEnv is the environment of a kernel without the client's part: what it inherits and the kernelspec's own.
 func (l *Local) specEnv(s Spec, box *Sandbox) map[string]string {
-	env := maps.Clone(l.environ)
+	env := maps.Clone((*l.environ.Load()))
 	if box != nil {
-		env = box.environ(l.environ)
+		env = box.environ((*l.environ.Load()))
 	}
 	for name, value := range s.Env {
-		env[name] = expandVars(value, l.environ)
+		env[name] = expandVars(value, (*l.environ.Load()))
 	}
 	if strings.HasPrefix(strings.ToLower(s.Language), "python") {
 		delete(env, "PYTHONEXECUTABLE") // as jupyter_client: it makes another Python believe to be the server's

@@ -39,7 +39,7 @@ func TestKernelEnviron_S6(t *testing.T) {
 }
 
 func TestKernelEnvIsMerged(t *testing.T) {
-	l := &Local{environ: map[string]string{"PATH": "/bin", "HOME": "/h", "PYTHONEXECUTABLE": "/x"}}
+	l := localWith(map[string]string{"PATH": "/bin", "HOME": "/h", "PYTHONEXECUTABLE": "/x"})
 	spec := Spec{Language: "python", Env: map[string]string{"PATH": "/spec:${PATH}", "B": "$HOME/$$x/${MISSING}/$", "C": "${CLIENT}"}}
 	env := l.env(Launch{KernelID: "id", Spec: spec, Cwd: "/w", Env: map[string]string{"PATH": "/client", "CLIENT": "${HOME}", "KERNEL_USERNAME": "me"}}, "m")
 	slices.Sort(env)
@@ -51,7 +51,7 @@ func TestKernelEnvIsMerged(t *testing.T) {
 	env = l.env(Launch{Spec: Spec{Language: "R"}, Env: map[string]string{"PATH": "/client"}}, "m")
 	require.Contains(t, env, "PATH=/client")
 	require.Contains(t, env, "PYTHONEXECUTABLE=/x")
-	require.Equal(t, "/bin", l.environ["PATH"], "nothing is shared")
+	require.Equal(t, "/bin", (*l.environ.Load())["PATH"], "nothing is shared")
 }
 
 func FuzzExpandVars(f *testing.F) {
@@ -71,4 +71,20 @@ func TestCheckEnvNamesOneAlways(t *testing.T) {
 	for range 20 {
 		require.ErrorContains(t, CheckEnv(maps.Clone(env)), "LD_AUDIT", "the same request gets the same answer")
 	}
+}
+
+// localWith is a Local of which the kernels inherit env.
+func localWith(env map[string]string) *Local {
+	l := &Local{}
+	l.environ.Store(&env)
+	return l
+}
+
+func TestEnvironmentIsReplaced_S6(t *testing.T) {
+	l, err := NewLocal(LocalConfig{Environ: []string{"A=1", "NBSERV_TOKEN=secret"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"A": "1"}, l.specEnv(Spec{}, nil))
+	l.SetEnviron([]string{"B=2", "JUPYTER_TOKEN=secret", "MINE=secret"}, []string{"MINE"})
+	require.Equal(t, map[string]string{"B": "2"}, l.specEnv(Spec{}, nil))
+	require.Equal(t, []string{"B=2", "C=3"}, Inherited([]string{"C=3", "JUPYTER_TOKEN=secret", "B=2", "NBSERV_X=y"}, nil))
 }

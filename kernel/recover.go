@@ -148,7 +148,7 @@ func (m *Manager) recoverAll(ctx context.Context, records []*saved) (marks map[s
 			if lives {
 				marks[r.Process.Mark] = true
 			}
-			k.note(changed)
+			k.announce()
 		})
 	}
 	wg.Wait()

@@ -136,7 +136,7 @@ func (l *Local) confine(a Launch, argv []string, program string) (words []string
 		words = append([]string{bubblewrap}, s.bubblewrapArgs(s.viewOf(program, a.Spec, dir))...)
 		words = append(words, "--")
 	}
-	if path, err = lookPath(words[0], l.environ["PATH"], "/"); err != nil {
+	if path, err = lookPath(words[0], (*l.environ.Load())["PATH"], "/"); err != nil {
 		return nil, "", fault.Wrap(fault.Unstartable, err, "the kernel cannot be confined: command %q cannot be run", words[0])
 	}
 	argv[0] = program // what confines it looks for no program

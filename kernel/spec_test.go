@@ -84,7 +84,7 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(`{"metadata": {"kernel_provisioner": {"provisioner_name": "local-provisioner"}, "nbserv": {"transport": "tcp"}}}`))
 	f.Add([]byte(`{"argv": ["{", "{}", "{{connection_file}}", "~/x", "$HOME"], "argv": ["R"]}`))
 	f.Add([]byte("\xef\xbb\xbf{}"))
-	l := &Local{environ: map[string]string{"HOME": "/home/x", "PATH": "/nowhere"}}
+	l := localWith(map[string]string{"HOME": "/home/x", "PATH": "/nowhere"})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := parseSpec("x", "/k/x", raw)
 		if err != nil {

@@ -36,6 +36,12 @@ type watcher struct {
 	wake    chan struct{} // holds one token once pending is no longer empty, and once it is urgent
 }
 
+// announce tells the watchers of k, which they hear nothing of before: a kernel that does not start was none.
+func (k *Kernel) announce() {
+	k.noticed.Store(uint32(unchanged))
+	k.note(changed)
+}
+
 // note tells the watchers of k that there is something new; it may be called with k.mu held.
 func (k *Kernel) note(n notice) {
 	if notice(k.noticed.Load()) >= n {

@@ -61,8 +61,9 @@ func TestWatchTellsWhatHappensToAKernel(t *testing.T) {
 	w.until(func(s kernel.Status) bool { return s.ExecutionState == "idle" && s.Position == c.Position() })
 
 	require.NoError(t, f.Restart(t.Context(), id))
-	w.until(inState(id, "restarting"))
-	w.until(inState(id, "idle"))
+	now, err := f.Get(id)
+	require.NoError(t, err)
+	w.until(func(s kernel.Status) bool { return s.ExecutionState == "idle" && s.Serial > now.Serial })
 	require.NoError(t, f.Shutdown(t.Context(), id))
 	last := w.until(func(s kernel.Status) bool { return s.Gone })
 	require.Equal(t, id, last.ID)

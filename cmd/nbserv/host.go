@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"sync"
 	"syscall"
@@ -211,7 +210,11 @@ func (h *kernelHost) open(ctx context.Context, raw json.RawMessage) (kernel.Host
 	own, before := h.kernels, h.settings
 	h.mu.Unlock()
 	if own != nil {
-		return own, differences(before, k), nil
+		notes := own.configure(before, k)
+		h.mu.Lock()
+		h.settings = k
+		h.mu.Unlock()
+		return own, notes, nil
 	}
 	own, err := newOwnKernels(ctx, k, h.state, h.log, h.registry)
 	if err != nil {
@@ -222,20 +225,6 @@ func (h *kernelHost) open(ctx context.Context, raw json.RawMessage) (kernel.Host
 	h.mu.Unlock()
 	h.wg.Go(func() { own.Run(h.running) })
 	return own, nil, nil
-}
-
-// differences names the settings that were changed, by their fields.
-func differences(a, b kernelSettings) (notes []string) {
-	compare := func(a, b reflect.Value) {
-		for i := range a.NumField() {
-			if name := a.Type().Field(i).Name; name != "Kernels" && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-				notes = append(notes, name)
-			}
-		}
-	}
-	compare(reflect.ValueOf(a), reflect.ValueOf(b))
-	compare(reflect.ValueOf(a.Kernels), reflect.ValueOf(b.Kernels))
-	return notes
 }
 
 // stop ends the kernels.

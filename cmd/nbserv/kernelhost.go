@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -62,26 +63,63 @@ func (k kernelSettings) specs(log *slog.Logger) *kernel.Specs {
 type ownKernels struct {
 	*kernel.Manager
 	local *kernel.Local
+	log   *slog.Logger
 }
 
 // newOwnKernels takes over the kernels that are recorded in the folder state.
 func newOwnKernels(ctx context.Context, k kernelSettings, state string, log *slog.Logger, reg prometheus.Registerer) (*ownKernels, error) {
-	local, err := kernel.NewLocal(kernel.LocalConfig{Environ: k.Environ})
+	local, err := kernel.NewLocal(kernel.LocalConfig{Environ: k.Environ, StateDir: state, Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	k.Kernels.Logger, k.Kernels.StateDir = log, state
 	m := kernel.NewManager(k.Kernels, k.specs(log), local, reg)
 	if err := m.Recover(ctx); err != nil {
+		local.Close()
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
-	return &ownKernels{m, local}, nil
+	return &ownKernels{m, local, log}, nil
 }
 
-func (k *ownKernels) Run(ctx context.Context) {
+// configure changes how kernels are run from was to k. The notes say for which settings that takes a new kernel; what
+// else there is, such as the environment, is no news to anybody.
+func (o *ownKernels) configure(was, k kernelSettings) (notes []string) {
+	if reflect.DeepEqual(was, k) {
+		return nil
+	}
+	o.local.SetEnviron(k.Environ, nil)
+	o.Configure(k.Kernels, k.specs(o.log))
+	for _, s := range []struct {
+		flag    string
+		changed bool
+	}{
+		{"kernel-start-timeout", was.Kernels.StartTimeout != k.Kernels.StartTimeout},
+		{"shutdown-wait", was.Kernels.ShutdownWait != k.Kernels.ShutdownWait},
+		{"detached-ttl", was.Kernels.DetachedTTL != k.Kernels.DetachedTTL},
+		{"kernel-memory-limit, --kernel-cpu-limit, --kernel-max-processes", was.Kernels.Limits != k.Kernels.Limits},
+		{"journal-max-bytes", was.Kernels.Journal != k.Kernels.Journal},
+		{"root-dir", was.Kernels.RootDir != k.Kernels.RootDir},
+	} {
+		if s.changed && len(o.List()) > 0 {
+			notes = append(notes, "--"+s.flag+" is another now: the kernels that run already keep the old one")
+		}
+	}
+	if was.Kernels.JournalsBytes != k.Kernels.JournalsBytes {
+		notes = append(notes, "--journals-max-bytes is another now: that takes another kernel host")
+	}
+	return notes
+}
+
+// Leave parts with the kernels, and with the cgroups that none of them is in.
+func (o *ownKernels) Leave(ctx context.Context) error {
+	defer o.local.Close()
+	return o.Manager.Leave(ctx)
+}
+
+func (o *ownKernels) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	wg.Go(func() { k.Manager.Run(ctx) })
-	wg.Go(func() { k.local.Run(ctx) })
+	wg.Go(func() { o.Manager.Run(ctx) })
+	wg.Go(func() { o.local.Run(ctx) })
 	wg.Wait()
 }
 

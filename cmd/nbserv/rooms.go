@@ -141,9 +141,6 @@ func (s *rooms) release(log *slog.Logger) {
 			_ = d.Close() // nothing was written through it
 		}
 	}
-	if s.local != nil {
-		s.local.Close()
-	}
 	if s.state != nil {
 		_ = s.state.Close() // the process's end would do it, too
 	}

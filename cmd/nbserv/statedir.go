@@ -76,4 +76,7 @@ func lockStateDir(path string) (*stateDir, error) {
 }
 
 // Close lets another server have the folder. The operating system does it too when the process ends.
-func (s *stateDir) Close() error { return s.lock.Close() }
+func (s *stateDir) Close() error {
+	_ = os.Remove(filepath.Join(s.path, serverNoteFile))
+	return s.lock.Close()
+}

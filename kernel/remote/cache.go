@@ -22,7 +22,18 @@ type cache struct {
 // known is a kernel in the cache.
 type known struct {
 	kernel.Status
-	gone bool // a call has shut it down; the watch will say so
+	said state // the newest that a client's stream said
+	gone bool  // a call has shut it down; the watch will say so
+}
+
+// see takes what a stream said, if it is newer than the Status, which has more.
+func (k *known) see(s state) {
+	if s.order == k.Order && s.serial > max(k.Serial, k.said.serial) {
+		k.said = s
+	}
+	if s := k.said; s.serial > k.Serial {
+		k.ExecutionState, k.Reason, k.LastActivity, k.Connections = s.execution, s.reason, s.active, s.connections
+	}
 }
 
 func newCache() *cache {
@@ -68,6 +79,8 @@ func (c *cache) put(st kernel.Status, fromWatch bool) {
 		c.insert(&known{Status: st})
 	default:
 		k.Status = st
+		k.see(state{})
+		st = k.Status
 	}
 	c.tell(st)
 }
@@ -87,11 +100,10 @@ func (c *cache) state(id string, s state) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.byID[id]
-	if k == nil || k.gone || k.Order != s.order || k.Serial >= s.serial {
+	if k == nil || k.gone {
 		return
 	}
-	k.Serial, k.ExecutionState, k.Reason = s.serial, s.execution, s.reason
-	k.LastActivity, k.Connections = s.active, s.connections
+	k.see(s)
 	c.tell(k.Status)
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,6 +64,8 @@ type Host struct {
 	ctx   context.Context // ends when Close begins
 	end   context.CancelFunc
 	wg    sync.WaitGroup // keep
+
+	stopping atomic.Bool // the kernel host ends as it was told, and no other is needed
 
 	mu    sync.Mutex
 	up    bool          // guarded by mu
@@ -115,7 +118,7 @@ func (h *Host) keep(watch *pipe) {
 	for {
 		err := h.follow(watch)
 		h.setUp(false)
-		if h.ctx.Err() != nil {
+		if h.ctx.Err() != nil || h.stopping.Load() {
 			return
 		}
 		h.log.Warn("connection to the kernel host lost", "err", err)
@@ -422,8 +425,9 @@ func (h *Host) Execute(ctx context.Context, id string, req kernel.ExecuteRequest
 	return kernel.Execution(ctx, h, id, req)
 }
 
-// Stop ends all kernels and their host, within timeout.
+// Stop ends all kernels and their host, within timeout, and the connection to it.
 func (h *Host) Stop(ctx context.Context, timeout time.Duration) error {
+	h.stopping.Store(true)
 	_, err := h.callNow(ctx, stopPath, "", Stop{Timeout: int64(timeout)})
 	return err
 }
