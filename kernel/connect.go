@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxBreaks is how often a connection may break under a living process before that is ended.
+	// maxBreaks is how often in a row a connection may break under a living process before that is ended. One that
+	// held for Config.StableAfter begins a new row.
 	maxBreaks = 3
 	// exitGrace is how long a broken connection waits for its process to be the one that ended.
 	exitGrace = time.Second
@@ -33,6 +34,7 @@ const (
 // sockets, does not answer, or breaks the protocol again and again is ended.
 func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
 	for breaks := 0; ; breaks++ {
+		began := time.Now()
 		k.mu.Lock()
 		again := inc.served
 		k.mu.Unlock()
@@ -46,6 +48,9 @@ func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if time.Since(began) > k.cfg.StableAfter+exitGrace {
+			breaks = 0
 		}
 		if breaks == maxBreaks || !errors.Is(err, errBroken) {
 			k.giveUp(inc, err)

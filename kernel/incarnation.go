@@ -266,9 +266,7 @@ func (k *Kernel) beat(inc *incarnation) (ended bool) {
 		if conn == nil {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), k.cfg.Heartbeat/2)
-		err := conn.Beat(ctx)
-		cancel()
+		err := k.beatOnce(inc, conn)
 		switch {
 		case err == nil && missed >= beatsMissed:
 			k.log.Info("kernel's heartbeat is back")
@@ -280,6 +278,26 @@ func (k *Kernel) beat(inc *incarnation) (ended bool) {
 			missed = 0
 		}
 	}
+}
+
+// beatOnce asks for one heartbeat. It ends with the process: nobody answers for a dead one, and its death is news.
+func (k *Kernel) beatOnce(inc *incarnation, conn *Conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), k.cfg.Heartbeat/2)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-inc.proc.Done():
+			cancel()
+		case <-k.left:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	err := conn.Beat(ctx)
+	cancel()
+	wg.Wait()
+	return err
 }
 
 // beatsMissed in a row are worth a line in the log.

@@ -268,3 +268,15 @@ func TestExecutionWithoutAReplyEnds_P6(t *testing.T) {
 	all = c.until(ended(late))
 	require.Equal(t, "ok", content(t, all, "execute_reply")["status"], "a late one is not forestalled")
 }
+
+// A connection may break now and then over a kernel's long life: only breaks in a row end it.
+func TestBreaksLongAgoAreForgotten(t *testing.T) {
+	f := newFixture(t, kernel.Config{StableAfter: time.Millisecond, RestartLimit: -1}, kerneltest.Options{})
+	c := f.attach(f.start())
+	for range 4 { // one more than a row may have
+		c.until(ended(c.run("sleep 10ms")))
+		f.prov.Kernels()[0].Disconnect("iopub")
+	}
+	c.until(ended(c.run("echo alive")))
+	require.Len(t, f.prov.Kernels(), 1)
+}
