@@ -67,9 +67,9 @@ var errBroken = errors.New("the connection broke")
 func (k *Kernel) giveUp(inc *incarnation, err error) {
 	k.mu.Lock()
 	if inc.cause == "" {
-		inc.cause = "the kernel was ended: " + err.Error()
+		inc.cause, inc.by = "the kernel was ended: "+err.Error(), byUnresponsive
 		if errors.Is(err, errBroken) { // more would tell the server's paths
-			inc.cause = "the kernel was ended: its connection broke again and again"
+			inc.cause, inc.by = "the kernel was ended: its connection broke again and again", byConnection
 		}
 	}
 	k.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nbserv/nbserv/kernel"
@@ -22,6 +23,7 @@ type fixture struct {
 	cfg   kernel.Config
 	specs *kernel.Specs
 	prov  *kerneltest.Provisioner
+	reg   *prometheus.Registry
 }
 
 // newFixture makes a Manager with the kernelspecs "synth", the default, and "synth-tcp".
@@ -54,7 +56,8 @@ func newFixtureFunc(t *testing.T, cfg kernel.Config, options func(kernel.Launch)
 // manage makes the fixture's Manager, or the next one.
 func (f *fixture) manage() {
 	f.t.Helper()
-	m := kernel.NewManager(f.cfg, f.specs, f.prov, nil)
+	f.reg = prometheus.NewRegistry()
+	m := kernel.NewManager(f.cfg, f.specs, f.prov, f.reg)
 	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

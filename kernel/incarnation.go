@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -27,7 +28,8 @@ type incarnation struct {
 	ready    bool   // conn takes the clients' messages
 	served   bool   // it was ready once, or has got some of the clients' messages
 	expected bool   // somebody ends it on purpose, who speaks to the clients
-	cause    string // why the server ended it; "" when it ended by itself
+	cause    string // why the server ended it, for people; "" when it ended by itself
+	by       cause  // who or what ended it on purpose; "" when it ended by itself
 }
 
 // event is an answer to one of the server's own requests.
@@ -114,7 +116,11 @@ func (k *Kernel) watch(inc *incarnation) {
 		k.log.Warn("cannot remove a connection file", "err", err)
 	}
 	exit := inc.proc.Exit()
-	k.log.Info("kernel process ended", "exit", exit.String())
+	k.mu.Lock()
+	by := cmp.Or(inc.by, exit.cause())
+	k.mu.Unlock()
+	k.metrics.processEnded(by)
+	k.log.Info("kernel process ended", "exit", exit.String(), "cause", by)
 	restart := k.over(inc, exit)
 	k.mu.Lock()
 	k.inc = nil // not before its endings are written down: who starts the next process waits for gone

@@ -107,7 +107,7 @@ func (k *Kernel) restart(ctx context.Context) error {
 	}
 	k.state, k.reason = stateRestarting, ""
 	k.note(changed)
-	inc := k.expectEnd()
+	inc := k.expectEnd(byRestart)
 	k.mu.Unlock()
 	// From here on a client that goes away must not leave the kernel without a process.
 	ctx = context.WithoutCancel(ctx)
@@ -130,7 +130,7 @@ func (k *Kernel) restart(ctx context.Context) error {
 }
 
 // shutdown ends the kernel for good: process tree, connection, files, goroutines.
-func (k *Kernel) shutdown(ctx context.Context, why string) error {
+func (k *Kernel) shutdown(ctx context.Context, by cause, why string) error {
 	if err := k.acquire(ctx); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (k *Kernel) shutdown(ctx context.Context, why string) error {
 	}
 	k.ended, k.state = true, stateTerminating
 	k.turned()
-	inc := k.expectEnd()
+	inc := k.expectEnd(by)
 	k.mu.Unlock()
 	close(k.stop)
 	if inc != nil {
@@ -195,10 +195,10 @@ func (k *Kernel) finish(why string) {
 }
 
 // expectEnd is the current incarnation, nil if there is none: from now on it changes the kernel's state no more,
-// and its end is no death. mu is held.
-func (k *Kernel) expectEnd() *incarnation {
+// and its end, of that cause, is no death. mu is held.
+func (k *Kernel) expectEnd(by cause) *incarnation {
 	if k.inc != nil {
-		k.inc.expected = true
+		k.inc.expected, k.inc.by = true, by
 	}
 	return k.inc
 }

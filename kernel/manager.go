@@ -213,15 +213,15 @@ func (m *Manager) Restart(ctx context.Context, id string) error {
 
 // Shutdown implements Host.
 func (m *Manager) Shutdown(ctx context.Context, id string) error {
-	return m.shutdown(ctx, id, "the kernel was shut down")
+	return m.shutdown(ctx, id, byShutdown, "the kernel was shut down")
 }
 
-func (m *Manager) shutdown(ctx context.Context, id, why string) error {
+func (m *Manager) shutdown(ctx context.Context, id string, by cause, why string) error {
 	k, err := m.kernel(id)
 	if err != nil {
 		return err
 	}
-	if err := k.shutdown(ctx, why); err != nil {
+	if err := k.shutdown(ctx, by, why); err != nil {
 		return err
 	}
 	m.remove(k)
@@ -307,7 +307,7 @@ func (m *Manager) cull(now time.Time) (next time.Duration) {
 		m.metrics.culled.Inc()
 		go func() {
 			defer m.wg.Done()
-			if err := m.shutdown(context.Background(), k.id, why); err != nil && fault.KindOf(err) != fault.NotFound {
+			if err := m.shutdown(context.Background(), k.id, byCulling, why); err != nil && fault.KindOf(err) != fault.NotFound {
 				m.cfg.Logger.Error("cannot cull a kernel", "kernel_id", k.id, "err", err)
 			}
 		}()
@@ -326,7 +326,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	for _, k := range m.all() {
 		wg.Go(func() {
 			// Not bounded by ctx: a kernel that is being restarted is ended after that, which killNow hurries.
-			err := m.shutdown(context.WithoutCancel(ctx), k.id, "the server was stopped")
+			err := m.shutdown(context.WithoutCancel(ctx), k.id, byStop, "the server was stopped")
 			if err != nil && fault.KindOf(err) != fault.NotFound && !errors.Is(err, errLeft) {
 				m.cfg.Logger.Error("cannot shut a kernel down", "kernel_id", k.id, "err", err)
 			}

@@ -1,7 +1,6 @@
 package kernel_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -9,15 +8,6 @@ import (
 
 	"github.com/nbserv/nbserv/kernel"
 )
-
-// runManager runs what a Manager does by itself until the test ends.
-func runManager(t *testing.T, f *fixture) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); f.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-}
 
 // complaint matches what the server itself puts into the output of the execution m.
 func complaint(m *kernel.Message, text string) func(kernel.Entry) bool {

@@ -13,6 +13,7 @@ type metrics struct {
 	adopted                    prometheus.Counter
 	deaths, restartsAfterDeath prometheus.Counter
 	beatsMissing               prometheus.Counter
+	ended                      map[cause]prometheus.Counter // immutable
 }
 
 func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
@@ -62,7 +63,15 @@ func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
 			func() float64 { return float64(c.value.Load()) }))
 	}
+	byCause := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nbserv_kernel_processes_ended_total",
+		Help: "Kernels' processes that ended, by what ended them."}, []string{"cause"})
+	reg.MustRegister(byCause)
+	ended := make(map[cause]prometheus.Counter)
+	for _, c := range causes {
+		ended[c] = byCause.WithLabelValues(string(c))
+	}
 	return &metrics{
+		ended:              ended,
 		in:                 perChannel("nbserv_kernel_messages_received_total", "Messages received from kernels."),
 		out:                perChannel("nbserv_kernel_messages_sent_total", "Messages queued for kernels."),
 		dropped:            perChannel("nbserv_kernel_messages_rejected_total", "Messages from kernels that were malformed, wrongly signed or replayed."),
@@ -81,6 +90,7 @@ func (m *metrics) sent(msg *Message)     { m.out[msg.Channel].Inc() }
 func (m *metrics) rejected(ch Channel)   { m.dropped[ch].Inc() }
 func (m *metrics) missedBeat()           { m.beatsMissing.Inc() }
 func (m *metrics) restarted()            { m.restarts.Inc() }
+func (m *metrics) processEnded(by cause) { m.ended[by].Inc() }
 
 // died counts a death, after which the kernel is started again or not.
 func (m *metrics) died(again bool) {

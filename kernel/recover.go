@@ -222,7 +222,7 @@ func (m *Manager) forgetLost(ctx context.Context) {
 	lost := slices.DeleteFunc(m.all(), func(k *Kernel) bool { return !k.isLost() })
 	for _, k := range lost[:max(0, len(lost)-maxLost)] {
 		m.cfg.Logger.Warn("lost kernel forgotten: there are too many", "kernel_id", k.id)
-		if err := m.shutdown(ctx, k.id, "there were too many lost kernels"); err != nil {
+		if err := m.shutdown(ctx, k.id, byShutdown, "there were too many lost kernels"); err != nil {
 			m.cfg.Logger.Error("cannot forget a lost kernel", "kernel_id", k.id, "err", err)
 		}
 	}
