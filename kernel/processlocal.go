@@ -174,6 +174,9 @@ func (p *localProcess) Kill() error {
 	p.killed = p.killed || !p.ended
 	p.mu.Unlock()
 	deadline := time.Now().Add(killWait)
+	if p.group != nil {
+		p.group.Seal() // so that the dead can be told, whom nothing marks any more
+	}
 	p.remember() // while parents and sessions still tell
 	if _, err := p.signalGroup(syscall.SIGKILL); err != nil {
 		return err

@@ -32,5 +32,6 @@ func (*Group) OOMFile() string           { return "" }
 func (*Group) Usage() (Usage, bool)      { return Usage{}, false }
 func (*Group) Close() error              { return nil }
 func (*Group) Start(cmd *exec.Cmd) error { return cmd.Start() }
+func (*Group) Seal()                     {}
 func (*Group) PIDs() []int               { return nil }
 func (*Group) Kill(time.Duration) error  { return nil }

@@ -101,16 +101,23 @@ func readPids(dir string) ([]int, error) {
 	return pids, nil
 }
 
+// Seal lets nobody in the group fork any more, as the first step of its end: who is seen in it from now on are all.
+func (g *Group) Seal() {
+	if dir := g.has["pids"]; dir != "" {
+		_ = write(filepath.Join(dir, "pids.max"), "1") // there may be more; no further one is let in
+	} else if g.v2 != "" {
+		_ = write(filepath.Join(g.v2, "cgroup.freeze"), "1") // SIGKILL is taken by the frozen, too
+	}
+}
+
 // killStep is how long Kill waits before it looks again: processes take milliseconds to end.
 const killStep = 2 * time.Millisecond
 
 // Kill ends every process of the group by SIGKILL, and returns when none is left, or with ErrBusy after wait.
-// Nothing can escape it by forking: v2 ends all at once, and v1 lets nobody fork any more.
+// Nothing can escape it by forking.
 func (g *Group) Kill(wait time.Duration) error {
 	deadline := time.Now().Add(wait)
-	if dir := g.has["pids"]; dir != "" && dir != g.v2 {
-		_ = write(filepath.Join(dir, "pids.max"), "1")
-	}
+	g.Seal()
 	for {
 		pids := g.PIDs()
 		if len(pids) == 0 {

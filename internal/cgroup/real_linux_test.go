@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // realTree is a tree on this machine's cgroups.
 func realTree(t *testing.T) *Tree {
 	t.Helper()
-	tree, err := Open(fmt.Sprintf("nbserv-test-%d-%s", os.Getpid(), strings.ToLower(t.Name())))
+	tree, err := Open(fmt.Sprintf("nbserv-test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
 	if errors.Is(err, ErrNone) {
 		t.Skip(err)
 	}
@@ -40,6 +40,25 @@ func realTree(t *testing.T) *Tree {
 	return tree
 }
 
+// variants runs a test on the machine's tree, and on its v2 and its v1 alone.
+func variants(t *testing.T, test func(*testing.T, *Tree)) {
+	t.Run("all", func(t *testing.T) { test(t, realTree(t)) })
+	t.Run("v2", func(t *testing.T) {
+		tree := realTree(t)
+		if tree.v1 = nil; tree.v2 == "" {
+			t.Skip("no v2 for us")
+		}
+		test(t, tree)
+	})
+	t.Run("v1", func(t *testing.T) {
+		tree := realTree(t)
+		if tree.v2 = ""; len(tree.v1) == 0 {
+			t.Skip("no v1 for us")
+		}
+		test(t, tree)
+	})
+}
+
 func start(t *testing.T, g *Group, argv ...string) (*exec.Cmd, *strings.Builder) {
 	t.Helper()
 	var out strings.Builder
@@ -52,8 +71,9 @@ func start(t *testing.T, g *Group, argv ...string) (*exec.Cmd, *strings.Builder)
 
 // A process is in its group, in every hierarchy, when it reads its first line of script; the thread that started
 // it is back.
-func TestStartsInside(t *testing.T) {
-	tree := realTree(t)
+func TestStartsInside(t *testing.T) { variants(t, startsInside) }
+
+func startsInside(t *testing.T, tree *Tree) {
 	before, err := os.ReadFile("/proc/thread-self/cgroup")
 	require.NoError(t, err)
 	g, err := tree.New("k1", Limits{})
@@ -73,8 +93,9 @@ func TestStartsInside(t *testing.T) {
 }
 
 // Nothing of a group escapes its end: not by forking as fast as it can, in sessions of their own.
-func TestKillEndsWhatForks_P11(t *testing.T) {
-	tree := realTree(t)
+func TestKillEndsWhatForks_P11(t *testing.T) { variants(t, killEndsWhatForks) }
+
+func killEndsWhatForks(t *testing.T, tree *Tree) {
 	g, err := tree.New("bomb", Limits{Processes: 100})
 	require.NoError(t, err)
 	cmd, _ := start(t, g, "sh", "-c", "while :; do setsid sh -c 'while :; do setsid sleep 100 & done' & done 2>/dev/null")
