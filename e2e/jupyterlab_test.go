@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +28,13 @@ func requireLab(t *testing.T) (node string, env []string) {
 		"PATH=" + filepath.Join(venv, "bin") + ":" + os.Getenv("PATH"),
 		"JUPYTER_PATH=" + filepath.Join(venv, "share", "jupyter"),
 		"HOME=" + t.TempDir(),
+	}
+}
+
+func requireChromium(t *testing.T) {
+	t.Helper()
+	if os.Getenv("NBSERV_TEST_CHROMIUM") == "" {
+		t.Skip("NBSERV_TEST_CHROMIUM is not set: make test prepares it where Chromium may be installed")
 	}
 }
 
@@ -53,9 +63,7 @@ func TestJupyterLabServices(t *testing.T) {
 // console, and none in the server's log.
 func TestDayInJupyterLab(t *testing.T) {
 	node, env := requireLab(t)
-	if os.Getenv("NBSERV_TEST_CHROMIUM") == "" {
-		t.Skip("NBSERV_TEST_CHROMIUM is not set: make test prepares it")
-	}
+	requireChromium(t)
 	s := prepare(t)
 	s.env = env
 	s.run()
@@ -65,4 +73,59 @@ func TestDayInJupyterLab(t *testing.T) {
 	}
 	script(t, node, "day.mjs", args...)
 	require.NotContains(t, s.log.String(), "level=ERROR")
+}
+
+// TestNotebookInJupyterLabWithAGateway is the notebook's part of that day on an unmodified `jupyter lab` whose kernels are
+// nbserv's.
+func TestNotebookInJupyterLabWithAGateway(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t)
+	s.env = env
+	s.run()
+	lab := startJupyterLab(t, env, "--gateway-url="+s.url, "--GatewayClient.auth_token="+s.token)
+	t.Setenv("DAY", "notebook")
+	script(t, node, "day.mjs", lab, s.token)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}
+
+// startJupyterLab runs a `jupyter lab` in an empty folder, with s's token, and gives its address.
+func startJupyterLab(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
+	jupyter := filepath.Join(os.Getenv("NBSERV_TEST_LAB"), "bin", "jupyter-lab")
+	cmd := exec.Command(jupyter, append([]string{"--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=" + port,
+		"--ServerApp.port_retries=0", "--IdentityProvider.token=e2e-token", "--ServerApp.root_dir=" + t.TempDir()}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	out := &logBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			<-done
+		}
+		if t.Failed() {
+			t.Logf("jupyter lab's log:\n%s", tail(out.String(), 20_000))
+		}
+	})
+	url := "http://127.0.0.1:" + port + "/"
+	require.Eventually(t, func() bool {
+		res, err := client.Get(url + "api")
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}, patience, 50*time.Millisecond)
+	return url
 }

@@ -36,7 +36,8 @@ type Server struct {
 	metrics  *metrics
 	upgrader websocket.Upgrader
 
-	bridges sync.WaitGroup
+	bridges  sync.WaitGroup
+	arrivals arrivals
 
 	// guarded by mu
 	mu      sync.Mutex
@@ -62,7 +63,8 @@ func New(host kernel.Host, cfg Config, log *slog.Logger, reg prometheus.Register
 			CheckOrigin: func(*http.Request) bool { return true },
 			Error:       func(http.ResponseWriter, *http.Request, int, error) {}, // the handler answers
 		},
-		open: make(map[*Bridge]context.CancelCauseFunc),
+		arrivals: arrivals{all: make(map[arrivalKey]*arrival)},
+		open:     make(map[*Bridge]context.CancelCauseFunc),
 	}
 }
 
@@ -123,17 +125,11 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	log := s.log.With("kernel_id", id, "client_session", o.ClientSession, "remote", r.RemoteAddr)
-	if err := s.await(r, id); err != nil {
-		return err
-	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.bridges.Done()
-	client, err := s.host.Attach(id, o)
+	client, err := s.attach(r, id, o)
 	if err != nil {
 		return err
 	}
+	defer s.bridges.Done()
 	h := &hijacker{ResponseWriter: w, cfg: s.cfg}
 	b, err := s.upgrade(h, r, client, log)
 	switch {
@@ -152,6 +148,23 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request) error {
 	_ = h.conn.Close()
 	httpx.NoteError(r.Context(), err)
 	return nil
+}
+
+// attach makes the client of a connection, in the order in which those of its session came, and counts its bridge in.
+func (s *Server) attach(r *http.Request, id string, o kernel.AttachOptions) (kernel.Client, error) {
+	attach, leave := s.arrivals.come(arrivalKey{id, o.ClientSession})
+	defer leave()
+	if err := s.await(r, id); err != nil {
+		return nil, err
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	client, err := attach(func() (kernel.Client, error) { return s.host.Attach(id, o) })
+	if err != nil {
+		s.bridges.Done()
+	}
+	return client, err
 }
 
 // readyWait bounds await. A kernel that takes longer is served as it is.

@@ -120,6 +120,49 @@ func TestHandshakeOfTheDefaultProtocolWaitsForTheKernel(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// Connections of one session that waited for the kernel attach in the order in which they came, whoever is let go first:
+// the last one is the one that its client uses.
+func TestLastToComeIsLastToAttach(t *testing.T) {
+	for firstToGo := 1; firstToGo <= 2; firstToGo++ {
+		s := serve(t, nil)
+		let := []chan struct{}{1: make(chan struct{}), 2: make(chan struct{})}
+		waiting := make(chan int, 1)
+		came := 0 // the second comes when the first waits
+		s.ready = func(context.Context) error {
+			came++
+			n := came
+			waiting <- n
+			<-let[n]
+			return nil
+		}
+		url := "ws" + strings.TrimPrefix(s.http.URL, "http") + "/api/kernels/k/channels?session_id=one"
+		conns := []chan *websocket.Conn{1: make(chan *websocket.Conn, 1), 2: make(chan *websocket.Conn, 1)}
+		for n := 1; n <= 2; n++ {
+			go func() {
+				c, _, _ := websocket.DefaultDialer.Dial(url, nil) // nil when it is refused
+				conns[n] <- c
+			}()
+			require.Equal(t, n, <-waiting)
+		}
+		got := make([]*websocket.Conn, 3)
+		for _, n := range []int{firstToGo, 3 - firstToGo} {
+			close(let[n])
+			got[n] = <-conns[n]
+		}
+		require.NotNil(t, got[2])
+		if firstToGo == 1 {
+			code, _ := closed(t, got[1])
+			require.Equal(t, closeNormal, code)
+		} else {
+			require.Nil(t, got[1], "a later one is there")
+		}
+		m := stream(t, 1)[0]
+		s.say(m)
+		same(t, m, receive(t, got[2], newLegacy()))
+		require.NoError(t, got[2].Close())
+	}
+}
+
 // A kernel's end is told after its last words, with a code that makes clients ask whether the kernel still is.
 func TestKernelEndClosesAfterItsLastWords(t *testing.T) {
 	s := serve(t, nil)

@@ -1,5 +1,6 @@
 // A day's work in JupyterLab: node day.mjs URL TOKEN [SHOTS]
 // The server must serve JupyterLab, have a python3 kernel with ipywidgets and matplotlib, and an empty root folder.
+// With DAY=notebook it is the notebook's part alone, for a `jupyter lab` whose kernels are nbserv's.
 // Prints one line for each part, and ends with 1 at the first that fails or when the console has shown an error.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -271,8 +272,14 @@ parts['logout and login'] = async () => {
   await lab.ready();
 };
 
+let day = Object.entries(parts);
+if (process.env.DAY === 'notebook') {
+  day = day.slice(0, 1 + Object.keys(parts).indexOf('a second tab sees the same kernel'));
+  // jupyter_server's own, where its kernels are a gateway's; its first WebSocket to a page always fails.
+  lab.expected.push(/500 .*resolvePath/, /Sent non-empty 'Sec-WebSocket-Protocol' header but no response/);
+}
 let failed = '';
-for (const [name, run] of Object.entries(parts)) {
+for (const [name, run] of day) {
   const began = Date.now();
   try {
     await run();
