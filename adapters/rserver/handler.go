@@ -1,7 +1,8 @@
 package rserver
 
 import (
-	"encoding/json"
+	"cmp"
+	"context"
 	"mime"
 	"net/http"
 	"net/url"
@@ -29,8 +30,32 @@ const (
 type API struct {
 	Server *Server
 	Auth   *auth.Auth
-	// Base is the path below which clients find the API, without a slash at the end: "" at the root.
+	// Base is the path below which clients find the API, without a slash at the end. See AtRoot.
 	Base string
+}
+
+type rootKey struct{}
+
+// AtRoot serves the API at the root of an address: next gets the requests with the prefix.
+func AtRoot(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), rootKey{}, true))
+		u := *r.URL
+		u.Path = Prefix + u.Path
+		if u.RawPath != "" {
+			u.RawPath = Prefix + u.RawPath
+		}
+		r.URL = &u
+		next.ServeHTTP(w, r)
+	})
+}
+
+// baseOf is the path below which the client of a request finds the API; elsewhere is where it is but for AtRoot.
+func baseOf(r *http.Request, elsewhere string) string {
+	if r.Context().Value(rootKey{}) != nil {
+		return ""
+	}
+	return elsewhere
 }
 
 // Has tells whether a path, decoded and without a base URL, belongs to this API.
@@ -43,6 +68,7 @@ func Public(path string) bool {
 
 // WriteError answers with an Error, and notes err for the access log. base is API.Base.
 func WriteError(w http.ResponseWriter, r *http.Request, base string, err error) {
+	base = baseOf(r, base)
 	httpx.NoteError(r.Context(), err)
 	kind := fault.KindOf(err)
 	body := apiError{Message: fault.Message(err), Link: base + "/swagger.json", ExceptionType: exceptionTypes[kind]}
@@ -74,11 +100,6 @@ func answer(w http.ResponseWriter, v any) error { return httpx.WriteJSON(w, http
 func ok(w http.ResponseWriter) error {
 	w.WriteHeader(http.StatusOK)
 	return nil
-}
-
-// readObject reads a JSON object; no body is an empty one.
-func readObject(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
-	return httpx.ReadJSON(w, r, limit, v)
 }
 
 // sendFile answers with the bytes of a user's file, which no browser may take for a page of ours (S7).
@@ -150,13 +171,17 @@ func (a *API) revokeToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) status(w http.ResponseWriter, r *http.Request) error {
-	return answer(w, a.Server.status(r.Context(), a.address(r)))
+	status, err := a.Server.status(r.Context(), a.address(r))
+	if err != nil {
+		return err
+	}
+	return answer(w, status)
 }
 
 // address is where the client has found the API.
 func (a *API) address(r *http.Request) string {
 	client := httpx.ClientOf(r)
-	u := url.URL{Scheme: "http", Host: client.Host, Path: a.Base}
+	u := url.URL{Scheme: "http", Host: client.Host, Path: baseOf(r, a.Base)}
 	if client.TLS {
 		u.Scheme = "https"
 	}
@@ -164,7 +189,7 @@ func (a *API) address(r *http.Request) string {
 }
 
 func (a *API) swagger(w http.ResponseWriter, r *http.Request) error {
-	return answer(w, a.description(httpx.ClientOf(r).Host))
+	return answer(w, description(baseOf(r, a.Base), httpx.ClientOf(r).Host))
 }
 
 // key is the service that a path names.
@@ -186,9 +211,17 @@ func (a *API) getService(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, []serviceModel{x.model(owner(r))})
 }
 
+// unnamed makes Invalid of a service that cannot exist.
+func unnamed(k serviceKey, err error) error {
+	if fault.KindOf(err) == fault.NotFound {
+		return cmp.Or(checkServiceName("name", k.name), checkServiceName("version", k.version), err)
+	}
+	return err
+}
+
 func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	var req publishRequest
-	if err := readObject(w, r, maxRequest, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxRequest, &req); err != nil {
 		return err
 	}
 	k := key(r)
@@ -206,7 +239,7 @@ func (a *API) serviceURL(r *http.Request, k serviceKey) string {
 
 func (a *API) patchService(w http.ResponseWriter, r *http.Request) error {
 	var req publishRequest
-	if err := readObject(w, r, maxRequest, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxRequest, &req); err != nil {
 		return err
 	}
 	if err := a.Server.patch(r.Context(), owner(r), key(r), req); err != nil {
@@ -232,7 +265,7 @@ func (a *API) getPool(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) putPool(w http.ResponseWriter, r *http.Request) error {
 	var req struct{ InitialPoolSize, MaxPoolSize *int }
-	if err := readObject(w, r, maxLogin, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxLogin, &req); err != nil {
 		return err
 	}
 	if req.InitialPoolSize == nil || req.MaxPoolSize == nil {
@@ -256,19 +289,19 @@ func (a *API) setPool(w http.ResponseWriter, r *http.Request, size poolSize) err
 func (a *API) serviceSwagger(w http.ResponseWriter, r *http.Request) error {
 	x, err := a.Server.service(key(r))
 	if err != nil {
-		return err
+		return unnamed(key(r), err)
 	}
-	return answer(w, x.swagger(a.Base, httpx.ClientOf(r).Host))
+	return answer(w, x.swagger(baseOf(r, a.Base), httpx.ClientOf(r).Host))
 }
 
 func (a *API) consume(w http.ResponseWriter, r *http.Request) error {
 	var args arguments
-	if err := readObject(w, r, maxRequest, &args); err != nil {
+	if err := httpx.ReadJSON(w, r, maxRequest, &args); err != nil {
 		return err
 	}
 	result, err := a.Server.consume(r.Context(), key(r), args)
 	if err != nil {
-		return err
+		return unnamed(key(r), err)
 	}
 	return answer(w, result)
 }
@@ -283,7 +316,7 @@ func (a *API) startBatch(w http.ResponseWriter, r *http.Request) error {
 		parallel = n
 	}
 	var items []arguments
-	if err := readObject(w, r, maxRequest, &items); err != nil {
+	if err := httpx.ReadJSON(w, r, maxRequest, &items); err != nil {
 		return err
 	}
 	id, err := a.Server.startBatch(r.Context(), owner(r), key(r), items, parallel)
@@ -364,5 +397,3 @@ func (a *API) getBatchFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	return sendFile(w, r, f, name, octets)
 }
-
-var _ json.Marshaler = values{}

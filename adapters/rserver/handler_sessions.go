@@ -24,7 +24,7 @@ func (a *API) session(r *http.Request) (*session, error) {
 
 func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 	var req createSessionRequest
-	if err := readObject(w, r, maxLogin, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxLogin, &req); err != nil {
 		return err
 	}
 	id, err := a.Server.createSession(r.Context(), owner(r), req)
@@ -132,7 +132,7 @@ func (a *API) uploadFile(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		name := path.Base(strings.ReplaceAll(part.FileName(), `\`, "/"))
-		if err := writeFile(x.worker.workDir(), name, formFile{part}); err != nil {
+		if err := writeFile(x.worker.workDir(), name, &formFile{part, a.Server.cfg.MaxFile}); err != nil {
 			return err
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -141,11 +141,17 @@ func (a *API) uploadFile(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// formFile is a file in a form: one that is cut off is no file.
-type formFile struct{ part *multipart.Part }
+// formFile is a file in a form: one that is cut off is no file, and one that is too large neither.
+type formFile struct {
+	part *multipart.Part
+	left int64
+}
 
-func (f formFile) Read(p []byte) (int, error) {
+func (f *formFile) Read(p []byte) (int, error) {
 	n, err := f.part.Read(p)
+	if f.left -= int64(n); f.left < 0 {
+		return 0, fault.New(fault.TooLarge, "the file is larger than what is taken")
+	}
 	if err != nil && err != io.EOF && fault.KindOf(err) == fault.Internal {
 		err = fault.Wrap(fault.Invalid, err, "the form ended early")
 	}
@@ -267,7 +273,7 @@ func (a *API) execute(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var req executeRequest
-	if err := readObject(w, r, maxRequest, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxRequest, &req); err != nil {
 		return err
 	}
 	todo, err := req.check(x.worker.runtime)
@@ -340,7 +346,7 @@ func (a *API) createSnapshot(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var req createSnapshotRequest
-	if err := readObject(w, r, maxLogin, &req); err != nil {
+	if err := httpx.ReadJSON(w, r, maxLogin, &req); err != nil {
 		return err
 	}
 	id, err := x.createSnapshot(r.Context(), req.Name)

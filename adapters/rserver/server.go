@@ -246,28 +246,31 @@ func (s *Server) workerOf(o kernel.StartOptions, r *runtime) *worker {
 }
 
 // startWorker starts a kernel and gives it the helper. Where that is impossible the error says why.
-func (s *Server) startWorker(ctx context.Context, r *runtime) (w *worker, err error) {
+func (s *Server) startWorker(ctx context.Context, r *runtime) (*worker, error) {
 	o, err := s.options(r)
 	if err != nil {
 		return nil, err
 	}
 	o.ID = idPrefix + uuid.NewString()
-	w = s.workerOf(o, r)
-	defer func() {
-		if err != nil {
-			s.discard(ctx, w)
-		}
-	}()
-	if _, err = s.host.Start(ctx, o); err != nil {
+	w := s.workerOf(o, r)
+	if err := s.launch(ctx, o, w); err != nil {
+		s.discard(ctx, w)
 		return nil, err
 	}
-	if err = s.host.Ready(ctx, o.ID); err != nil {
-		return nil, err
+	return w, nil
+}
+
+func (s *Server) launch(ctx context.Context, o kernel.StartOptions, w *worker) error {
+	if _, err := s.host.Start(ctx, o); err != nil {
+		return err
+	}
+	if err := s.host.Ready(ctx, o.ID); err != nil {
+		return err
 	}
 	if st, err := s.host.Get(o.ID); err != nil || !st.Alive() {
-		return nil, errors.Join(fault.New(fault.Unstartable, "%s did not start: %s", r.name, st.Reason), err)
+		return errors.Join(fault.New(fault.Unstartable, "%s did not start: %s", w.runtime.name, st.Reason), err)
 	}
-	return w, w.inject(ctx)
+	return w.inject(ctx)
 }
 
 // discard ends a worker that nobody wants.
@@ -277,19 +280,14 @@ func (s *Server) discard(ctx context.Context, w *worker) {
 	}
 }
 
-// warm takes a worker that was started ahead; nil when there is none. It begins to start some when it is asked first.
+// warm takes a worker that was started ahead; nil when there is none.
 func (s *Server) warm(ctx context.Context, r *runtime) *worker {
-	if s.cfg.WarmSessions == 0 {
-		return nil
-	}
 	s.mu.Lock()
 	p := s.pools[r]
-	if p == nil {
-		p = s.newPool(r)
-		s.pools[r] = p
-		s.tasks.keep(p.Run)
-	}
 	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
 	for {
 		o, ok := p.Take()
 		if !ok {
@@ -301,6 +299,18 @@ func (s *Server) warm(ctx context.Context, r *runtime) *worker {
 		}
 		s.discard(ctx, w)
 	}
+}
+
+// keepWarm begins to start workers ahead, once somebody has used a runtime.
+func (s *Server) keepWarm(r *runtime) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.WarmSessions == 0 || s.pools[r] != nil {
+		return
+	}
+	p := s.newPool(r)
+	s.pools[r] = p
+	s.tasks.keep(p.Run)
 }
 
 func (s *Server) newPool(r *runtime) *adapters.Pool {

@@ -447,7 +447,7 @@ func (x *service) callOn(ctx context.Context, w *pooled, req request) (webServic
 		}
 		result.ConsoleOutput = readConsole(req.Console)
 		err = x.readFiles(w, &result)
-		x.pool.give(w, err == nil && w.reusable)
+		x.pool.give(w, err == nil && w.reusable && r.Clean)
 		return result, err
 	}
 	reason := ""

@@ -314,46 +314,47 @@ func (p *workerPool) counts() (total, busy int) {
 }
 
 // newWorker starts a kernel with the service's snapshot and initCode.
-func (x *service) newWorker(ctx context.Context) (p *pooled, err error) {
+func (x *service) newWorker(ctx context.Context) (*pooled, error) {
 	w, err := x.srv.startWorker(ctx, x.runtime)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			x.srv.discard(ctx, w)
-		}
-	}()
+	p := &pooled{worker: w}
+	if err := x.prepare(ctx, p); err != nil {
+		x.srv.discard(ctx, w)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (x *service) prepare(ctx context.Context, w *pooled) (err error) {
 	if x.row.file != "" {
-		if err := x.srv.loadSnapshot(ctx, w, x.srv.servicePath(x.row.file), x.row.packages); err != nil {
-			return nil, err
+		if err := x.srv.loadSnapshot(ctx, w.worker, x.srv.servicePath(x.row.file), x.row.packages); err != nil {
+			return err
 		}
 	}
-	snapshot, err := list(w.workDir())
-	if err != nil {
-		return nil, err
+	if w.snapshot, err = list(w.workDir()); err != nil {
+		return err
 	}
 	if x.row.body.InitCode != "" {
 		r, err := w.call(ctx, request{Op: "execute", Code: x.row.body.InitCode, Console: w.ioPath("console")})
-		if err == nil && !r.Success {
-			err = failed("the service's initCode failed: %.1000s", r.Error)
-		}
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if !r.Success {
+			return failed("the service's initCode failed: %.1000s", r.Error)
 		}
 	}
 	r, err := w.call(ctx, request{Op: "baseline"})
-	if err == nil && !r.Success {
-		err = failed("the service's kernel cannot be prepared: %.1000s", r.Error)
-	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	files, err := list(w.workDir())
-	if err != nil {
-		return nil, err
+	if !r.Success {
+		return failed("the service's kernel cannot be prepared: %.1000s", r.Error)
 	}
-	return &pooled{worker: w, files: files, snapshot: snapshot, reusable: r.Reusable}, nil
+	w.reusable = r.Reusable
+	w.files, err = list(w.workDir())
+	return err
 }
 
 // clean gives a worker's working folder the files back that it had. Those of the snapshot can be had again; where one that

@@ -84,6 +84,7 @@ func (s *Server) openSession(ctx context.Context, owner, name string, r *runtime
 	s.mu.Lock()
 	s.sessions[row.id] = newSession(s, row, r)
 	s.mu.Unlock()
+	s.keepWarm(r)
 	s.log.Info("session created", "session_id", row.id, "kernel_id", row.kernelID)
 	return row.id, nil
 }

@@ -8,13 +8,19 @@ import (
 	"path/filepath"
 
 	"github.com/google/uuid"
+
+	"github.com/nbserv/nbserv/internal/fault"
 )
 
-// status looks at what the API needs: green is well, yellow works in part, red does not work.
-func (s *Server) status(ctx context.Context, address string) *statusResponse {
+// status looks at what the API needs: green is well, yellow works in part, red does not work. When neither the database
+// nor the folder can be looked at it is Internal: the server cannot tell.
+func (s *Server) status(ctx context.Context, address string) (*statusResponse, error) {
 	backend := s.backendStatus()
 	database := &statusResponse{StatusCode: green, Details: map[string]any{"name": "main", "state": "Open"}}
 	if err := s.rows.ping(ctx); err != nil {
+		if backend.Details["can Write"] == false {
+			return nil, fault.Wrap(fault.Internal, err, "the server cannot tell its own status")
+		}
 		s.log.Warn("the database does not answer", "err", err)
 		database.StatusCode, database.Details["state"] = red, "Broken"
 	}
@@ -25,7 +31,7 @@ func (s *Server) status(ctx context.Context, address string) *statusResponse {
 	return &statusResponse{
 		StatusCode: worst(backends.StatusCode, database.StatusCode), Details: map[string]any{},
 		Components: map[string]*statusResponse{"backends": backends, "database": database},
-	}
+	}, nil
 }
 
 func worst(codes ...string) string {

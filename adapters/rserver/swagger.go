@@ -227,12 +227,12 @@ var errorMeanings = map[int]string{
 }
 
 // description describes the whole API.
-func (a *API) description(host string) object {
+func description(base, host string) object {
 	paths := object{}
 	for _, o := range operations() {
 		o.describe(paths)
 	}
-	return document("R Server", "9.0.1", "Sessions, snapshots and web services in R and Python.", a.Base, host, paths, coreDefinitions())
+	return document("R Server", "9.0.1", "Sessions, snapshots and web services in R and Python.", base, host, paths, coreDefinitions())
 }
 
 func coreDefinitions() object {

@@ -80,6 +80,7 @@ type reply struct {
 	Error    string   `json:"error"`
 	Missing  bool     `json:"missing"`  // there is no object of that name
 	Reusable bool     `json:"reusable"` // the kernel can be left as it was at its baseline
+	Clean    bool     `json:"clean"`    // and was
 	Names    []string `json:"names"`
 	Outputs  []named  `json:"outputs"`
 	History  []string `json:"history"`

@@ -63,6 +63,7 @@ type Config struct {
 	NbconvertSandbox bool // pages made of notebooks are kept from acting as their user
 
 	ImageStore ImageStoreConfig
+	RServer    RServerConfig
 
 	// Logs
 	LogLevel  string
@@ -100,6 +101,7 @@ func defaultConfig(env environment) Config {
 		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
 
 		NbconvertSandbox: true,
+		RServer:          defaultRServer(),
 		LogLevel:         "info",
 		LogFormat:        "text",
 		env:              env,
@@ -158,7 +160,7 @@ func (c *Config) resolve() error {
 	c.Contents.TrashDir = filepath.Join(c.env.dataHome(), "Trash")
 	c.Auth.BaseURL = c.BaseURL
 	c.Auth.PublicMetrics = !c.MetricsAuth
-	c.Auth.Dialects = []auth.Dialect{imageStoreDialect}
+	c.Auth.Dialects = []auth.Dialect{imageStoreDialect, c.rserverDialect()}
 	// Who listens to the network is meant to be reached by names that only the network knows.
 	c.Auth.AllowRemoteAccess = c.Auth.AllowRemoteAccess || !c.loopback()
 	c.trusted, err = parseNetworks(c.TrustedProxies)
@@ -238,5 +240,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore())
+	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore(), c.validateRServer())
 }

@@ -230,6 +230,19 @@ var options = []option{
 	{"Events", "event-schema-dir", func(c *Config) any { return &c.EventSchemaDir }, nil,
 		"folder of further event schemas (YAML or JSON) that clients may emit events of", false},
 
+	{"R Server", "rserver-listen", func(c *Config) any { return &c.RServer.Listen }, nil,
+		"further address, host:port, that serves the R Server API alone (its clients expect port 12800)", false},
+	{"R Server", "rserver-r-kernel", func(c *Config) any { return &c.RServer.RKernel }, nil,
+		"kernelspec for sessions and services in R", false},
+	{"R Server", "rserver-python-kernel", func(c *Config) any { return &c.RServer.PythonKernel }, nil,
+		"kernelspec for those in Python", false},
+	{"R Server", "rserver-warm-sessions", func(c *Config) any { return &c.RServer.WarmSessions }, nil,
+		"how many kernels are kept started for the next sessions, of each language that was used", false},
+	{"R Server", "rserver-max-sessions", func(c *Config) any { return &c.RServer.MaxSessions }, nil,
+		"most sessions at a time", false},
+	{"R Server", "rserver-max-service-kernels", func(c *Config) any { return &c.RServer.MaxAllWorkers }, nil,
+		"most kernels that all services may have together", false},
+
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nbserv/nbserv/adapters/rserver"
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/contents/trust"
 	"github.com/nbserv/nbserv/internal/auth"
@@ -40,6 +41,7 @@ type rooms struct {
 	terms    *terminals.API // nil: there are none
 	lab      *lab.Lab
 	events   *events.Bus
+	rserver  *rserver.Server
 }
 
 // open opens every room. After an error, release closes those that are open.
@@ -51,7 +53,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	ctx := context.Background()
-	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, overlay.Schema, trust.Schema, auth.AccountSchema)
+	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, overlay.Schema, trust.Schema, auth.AccountSchema, rserver.Schema)
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
@@ -105,7 +107,8 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 	}
 	c.WebSockets.Closed = s.overlays.Closed
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
-	return nil
+	c.RServer.Logger = log
+	return s.openRServer(ctx, c)
 }
 
 // kernelDir is where the kernel of an API path starts.
@@ -119,6 +122,7 @@ func (s *rooms) run(ctx context.Context) {
 	if s.terms != nil {
 		wg.Go(func() { s.terms.Terminals.Run(ctx) })
 	}
+	wg.Go(func() { s.rserver.Run(ctx) })
 	wg.Go(func() { _ = s.files.Run(ctx) }) // always nil
 	wg.Go(func() { _ = s.store.Run(ctx) }) // the same
 	wg.Wait()

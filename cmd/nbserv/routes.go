@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/nbserv/nbserv/adapters/imagestore"
+	"github.com/nbserv/nbserv/adapters/rserver"
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/events"
@@ -56,6 +57,7 @@ func (s *server) router() *mux.Router {
 	}).Register(r)
 	s.lab.Register(r)
 	s.imageStore().Register(r)
+	s.rserverAPI().Register(r)
 	s.sockets.Register(r)
 	(&overlay.API{Keeper: s.overlays}).Register(r)
 	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)
@@ -93,7 +95,7 @@ func static(contentType string, body []byte) http.Handler {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	if imagestore.Has(r.URL.Path) || !trimSlashes(s.cfg.BaseURL, w, r) {
+	if imagestore.Has(r.URL.Path) || rserver.Has(r.URL.Path) || !trimSlashes(s.cfg.BaseURL, w, r) {
 		s.auth.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
 	}
 }

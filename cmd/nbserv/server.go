@@ -86,6 +86,11 @@ func assemble(cfg Config, log *slog.Logger) (*server, error) {
 			name: "ImageStore", flag: "--imagestore-listen", addr: addr, http: s.newHTTP(s.imageStoreEndpoint(), tlsConfig),
 		})
 	}
+	if addr := cfg.RServer.Listen; addr != "" {
+		s.further = append(s.further, &endpoint{
+			name: "R Server", flag: "--rserver-listen", addr: addr, http: s.newHTTP(s.rserverEndpoint(), tlsConfig),
+		})
+	}
 	return s, nil
 }
 

@@ -10,13 +10,20 @@ var secretWords = []string{"token", "xsrf", "password", "passwd", "secret", "api
 
 const redacted = "[redacted]"
 
+// secretSegment is before a token in a path: the R Server API has one there.
+const secretSegment = "/refreshToken/"
+
 // loggable is u's path and query with the value of every pair blanked that names or contains a secret (S6).
 func loggable(u *url.URL) string {
+	path := u.Path
+	if before, _, found := strings.Cut(path, secretSegment); found {
+		path = before + secretSegment + redacted
+	}
 	if u.RawQuery == "" {
-		return u.Path
+		return path
 	}
 	var b strings.Builder
-	b.WriteString(u.Path)
+	b.WriteString(path)
 	sep := byte('?')
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		b.WriteByte(sep)

@@ -25,6 +25,7 @@ local({
     }
 
     text <- function(x) {
+      if (length(x) == 0) return(character())
       x <- enc2utf8(x)
       bad <- !validUTF8(x)
       x[bad] <- iconv(x[bad], "UTF-8", "UTF-8", sub = "byte")
@@ -244,7 +245,23 @@ local({
     typed <- function(code) {
       exprs <- tryCatch(parse(text = code, keep.source = TRUE, encoding = "UTF-8"), error = function(e) NULL)
       if (is.null(exprs)) return(code)
-      vapply(attr(exprs, "srcref"), function(s) paste(as.character(s, useSource = TRUE), collapse = "\n"), "")
+      lines <- strsplit(code, "\n", fixed = TRUE)[[1]]
+      # References count columns, and a tab as up to eight of them. (R 4.2 counts bytes wrongly where there are others.)
+      column <- function(line) {
+        at <- 0
+        vapply(strsplit(line, "")[[1]], function(char) at <<- if (char == "\t") (at %/% 8 + 1) * 8 else at + 1, 0)
+      }
+      pick <- function(line, from, to) {
+        at <- column(line)
+        paste(strsplit(line, "")[[1]][at >= from & at <= to], collapse = "")
+      }
+      vapply(attr(exprs, "srcref"), function(s) {
+        part <- lines[s[1]:s[3]]
+        n <- length(part)
+        part[n] <- pick(part[n], if (n == 1) s[5] else 0, s[6])
+        if (n > 1) part[1] <- pick(part[1], s[5], Inf)
+        paste(part, collapse = "\n")
+      }, "")
     }
 
     execute <- function(req) {
@@ -290,8 +307,11 @@ local({
       found
     }
 
+    # objects gives the names of the workspace's objects; pbdZMQ, through which the kernel talks, keeps one there.
+    objects <- function() setdiff(ls(globalenv(), all.names = TRUE), ".pbd_env")
+
     baseline <- function() {
-      values <- as.list.environment(globalenv(), all.names = TRUE)
+      values <- mget(objects(), globalenv())
       # More environments than can be put back after each call: the kernel serves one call only.
       envs <- tryCatch(reached(values), error = function(e) NULL)
       base <<- list(values = values, envs = envs, options = options(), search = search(), wd = getwd(),
@@ -299,18 +319,18 @@ local({
       sprintf("{\"success\":true,\"error\":\"\",\"reusable\":%s}", if (is.null(envs)) "false" else "true")
     }
 
-    refill <- function(env, values) {
-      extra <- setdiff(ls(env, all.names = TRUE), names(values))
+    refill <- function(env, values, now = ls(env, all.names = TRUE)) {
+      extra <- setdiff(now, names(values))
       if (length(extra) > 0) rm(list = extra, envir = env)
       for (n in names(values)) {
-        if (bindingIsLocked(n, env)) next
+        if (exists(n, envir = env, inherits = FALSE) && bindingIsLocked(n, env)) next
         assign(n, values[[n]], envir = env)
       }
     }
 
     reset <- function() {
       for (e in base$envs) if (!environmentIsLocked(e$env)) refill(e$env, e$values)
-      refill(globalenv(), base$values)
+      refill(globalenv(), base$values, objects())
       for (s in setdiff(search(), base$search)) detach(s, character.only = TRUE)
       now <- options()
       changed <- base$options[!mapply(identical, base$options, now[names(base$options)])]
@@ -324,7 +344,7 @@ local({
       if (length(changed) > 0) do.call(Sys.setenv, as.list(changed))
       if (!identical(RNGkind(), base$rng)) {
         do.call(RNGkind, as.list(base$rng))
-        refill(globalenv(), base$values)
+        refill(globalenv(), base$values, objects())
       }
       for (d in setdiff(grDevices::dev.list(), c(base$devices, current))) grDevices::dev.off(d)
       for (n in setdiff(getAllConnections(), c(base$connections, open))) close(getConnection(n))
@@ -358,7 +378,7 @@ local({
           done
         },
         save = {
-          save(list = ls(globalenv(), all.names = TRUE), file = req$path, envir = globalenv(), compress = FALSE)
+          save(list = objects(), file = req$path, envir = globalenv(), compress = FALSE)
           attached <- setdiff(rev(.packages()), c(getOption("defaultPackages"), "base"))
           paste0("{\"success\":true,\"error\":\"\",\"names\":", array(text(attached)), "}")
         },
@@ -381,10 +401,16 @@ local({
       req <- jsonlite::fromJSON(json, simplifyVector = TRUE, simplifyDataFrame = FALSE, simplifyMatrix = FALSE)
       answer <- tryCatch(perform(req), error = function(e)
         paste0("{\"success\":false,\"error\":", text(conditionMessage(e)), "}"))
+      if (isTRUE(req$reset)) {
+        clean <- tryCatch({
+          reset()
+          "true"
+        }, error = function(e) "false")
+        answer <- paste0("{\"clean\":", clean, ",", substring(answer, 2))
+      }
       out <- file(paste0(path, ".out"), open = "wb")
       writeLines(answer, out, useBytes = TRUE)
       close(out)
-      if (isTRUE(req$reset)) reset()
       invisible(NULL)
     }
   }, h)

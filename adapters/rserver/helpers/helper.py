@@ -46,7 +46,7 @@ def plain(x):
         return None
     if isinstance(x, known("pandas", "DataFrame")):
         return {str(c): column(x.iloc[:, i]) for i, c in enumerate(x.columns)}
-    if isinstance(x, (known("pandas", "Series"), known("pandas", "Index"))):
+    if isinstance(x, (known("pandas", "Series"), known("pandas", "Index"), known("pandas.api.extensions", "ExtensionArray"))):
         return column(x)
     if isinstance(x, known("pandas", "Timedelta")) or isinstance(x, datetime.timedelta):
         return x.total_seconds()
@@ -156,7 +156,7 @@ def given(p):
         return v if np is None else np.array(v).reshape(len(v), -1) if v else np.empty((0, 0))
     if kind == "data.frame":
         pd = library("pandas")
-        v = {name: elements(c, e) for (name, c), e in zip(v.items(), p["elems"])}
+        v = {name: elements(c, e) for (name, c), e in zip(v.items(), p.get("elems", []))}
         return v if pd is None else pd.DataFrame(v)
     if kind == "factor":
         pd = library("pandas")
@@ -178,7 +178,7 @@ def message(e):
 
 def results(wanted):
     outputs = []
-    for o in wanted:
+    for o in wanted or []:
         if o["name"] not in shell.user_ns:
             raise NameError("name '%s' is not defined" % o["name"])
         try:
@@ -208,7 +208,7 @@ def execute(req):
             if code is None:
                 compiled.clear()
                 code = compiled[req["code"]] = compile(req["code"], "<service>", "exec")
-            for p in req["inputs"]:
+            for p in req["inputs"] or []:
                 ns[p["name"]] = given(p)
             exec(code, ns)
         except KeyboardInterrupt:
@@ -230,7 +230,7 @@ async def interact(req):
     """Runs a session's code as IPython does: magics, awaits, the value of the last expression is shown."""
     failure = None
     try:
-        for p in req["inputs"]:
+        for p in req["inputs"] or []:
             shell.user_ns[p["name"]] = given(p)
     except Exception as e:
         failure = message(e)
@@ -373,7 +373,7 @@ def read(n):
 
 def answer(n, value):
     with open(os.path.join(io_dir, n + ".out"), "w", encoding="ascii") as f:
-        json.dump(value, f)
+        f.write(json.dumps(value, separators=(",", ":")))
 
 def call(n):
     req = read(n)
@@ -381,9 +381,13 @@ def call(n):
         value = perform(req)
     except Exception as e:
         value = {"success": False, "error": message(e)}
-    answer(n, value)
     if req.get("reset"):
-        reset()
+        try:
+            reset()
+            value["clean"] = True
+        except Exception:
+            value["clean"] = False
+    answer(n, value)
 
 async def run(n):
     answer(n, await interact(read(n)))
