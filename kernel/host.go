@@ -40,6 +40,8 @@ type StartOptions struct {
 	Spec string            // the kernelspec's name; "" is the default one
 	Cwd  string            // absolute working folder on the server's machine; "" is the root folder
 	Env  map[string]string // from the client: data, never templates; loader variables are refused
+	// Owner is who starts it, in a word of theirs: what they find again in its Status, also under another server.
+	Owner string
 	// Limits of the kernel; what they leave open its kernelspec decides, then Config.Limits.
 	Limits Limits
 	// Sandbox confines the kernel's processes; nil runs them as the server's own user. Cwd is then of no use.

@@ -118,7 +118,7 @@ func (k *Kernel) Status() Status {
 	k.looks++
 	return Status{
 		ID: k.id, Spec: k.spec.Name, ExecutionState: k.state, LastActivity: k.lastActivity(),
-		Connections: len(k.clients), Reason: k.reason, Limits: k.enforced(), Cwd: k.start.Cwd, Lost: k.lost,
+		Connections: len(k.clients), Reason: k.reason, Limits: k.enforced(), Cwd: k.start.Cwd, Owner: k.start.Owner, Lost: k.lost,
 		Position: k.journal.Position(), Departed: k.departed, Order: k.order, Serial: k.looks,
 	}
 }

@@ -67,6 +67,7 @@ type Status struct {
 	Cwd            string // the absolute folder it is started in; "" is the root folder
 	Limits         Enforced
 
+	Owner string // as its StartOptions have it
 	// Lost says that it is dead because its process ended while no server ran, or was dead already when this one
 	// began: its journal can be read, and nobody waits for it, until it is shut down or restarted.
 	Lost bool

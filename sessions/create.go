@@ -103,10 +103,8 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 		switch st, life := m.look(b); life {
 		case alive:
 			return session(b.row, st), nil
-		case dead:
+		case dead, lost:
 			ended[b.row.KernelID] = true
-			c.Put = append(c.Put, b.row)
-		case lost:
 			c.Put = append(c.Put, b.row)
 		case gone:
 			c.Drop = append(c.Drop, b.row.ID)

@@ -32,14 +32,14 @@ func (m *Manager) end(ctx context.Context, b binding) error {
 	shared := slices.ContainsFunc(m.index.at(b.row.Path), func(o binding) bool {
 		return o.row.ID != b.row.ID && o.row.KernelID == b.row.KernelID
 	})
-	if (was == alive || was == dead) && !shared {
+	if was != gone && !shared {
 		err := m.host.Shutdown(ctx, b.row.KernelID)
 		switch {
 		case err == nil:
-		case fault.KindOf(err) == fault.NotFound:
-			was = gone
-		default:
+		case fault.KindOf(err) != fault.NotFound:
 			return err
+		case was != lost: // the Host need not know that one
+			was = gone
 		}
 	}
 	if err := m.write(ctx, drop); err != nil {

@@ -9,8 +9,8 @@
 //
 // The Manager's index in memory is what all reads see; a Store holds the same rows on disk and is written
 // before a change is answered. A kernel that was shut down or culled takes its sessions with it. A row that
-// a new server finds without its kernel stays, with a dead kernel and the reason, until somebody deletes it
-// or creates its identity again: that gives the same session a fresh kernel.
+// a new server finds without its kernel, or with one that is lost, stays, with a dead kernel and the reason, until
+// somebody deletes it or creates its identity again: that gives the same session a fresh kernel.
 //
 // # Order
 //

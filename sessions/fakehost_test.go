@@ -47,7 +47,7 @@ func (h *fakeHost) Start(ctx context.Context, o kernel.StartOptions) (kernel.Sta
 	if o.Spec == "" {
 		o.Spec = "python3"
 	}
-	st := &kernel.Status{ID: o.ID, Spec: o.Spec, ExecutionState: "starting", LastActivity: time.Unix(1e9, 0)}
+	st := &kernel.Status{ID: o.ID, Spec: o.Spec, ExecutionState: "starting", LastActivity: time.Unix(1e9, 0), Owner: o.Owner}
 	h.kernels[o.ID] = st
 	h.order = append(h.order, o.ID)
 	h.mu.Unlock()
@@ -124,6 +124,22 @@ func (h *fakeHost) set(t testing.TB, id, state, reason string) {
 	defer h.mu.Unlock()
 	require.NotNil(t, h.kernels[id])
 	h.kernels[id].ExecutionState, h.kernels[id].Reason = state, reason
+}
+
+// lose makes a kernel one of an earlier server.
+func (h *fakeHost) lose(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kernels[id].Lost = true
+}
+
+func (h *fakeHost) List() (all []kernel.Status) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range h.order {
+		all = append(all, *h.kernels[id])
+	}
+	return all
 }
 
 func (h *fakeHost) unreachable(err error) {

@@ -116,7 +116,7 @@ type life uint8
 const (
 	alive life = iota
 	dead       // the Host still shows how it died, or ends it just now
-	lost       // it ended with an earlier server
+	lost       // it ended with an earlier server, or while there was none; the Host may know how
 	gone       // it was shut down or culled, and the session with it
 )
 
@@ -134,10 +134,13 @@ func (m *Manager) look(b binding) (kernel.Status, life) {
 		if !b.seen {
 			m.index.markSeen(b.row.ID)
 		}
-		if !st.Alive() {
-			return st, dead
+		switch {
+		case st.Alive():
+			return st, alive
+		case st.Lost:
+			return st, lost
 		}
-		return st, alive
+		return st, dead
 	case fault.KindOf(err) != fault.NotFound: // a Host that cannot be reached says nothing about its kernels
 		return kernel.Status{ID: b.row.KernelID, Spec: b.row.KernelName, LastActivity: b.row.Created,
 			ExecutionState: stateUnknown, Reason: fault.Message(err)}, alive
@@ -160,6 +163,7 @@ func (m *Manager) makeRoom(ctx context.Context) bool {
 	for _, b := range m.index.snapshot() {
 		if _, life := m.look(b); life == lost && m.forget(ctx, b, lost) {
 			m.log.Warn("session without a kernel forgotten: there are too many", "session_id", b.row.ID)
+			m.retire(ctx, b.row.KernelID)
 			return true
 		}
 	}
@@ -201,7 +205,7 @@ func (m *Manager) start(ctx context.Context, row Row, id, name string) (st kerne
 	if st, ok := m.running(id); ok {
 		return st, false, nil
 	}
-	o := kernel.StartOptions{ID: id, Spec: name}
+	o := kernel.StartOptions{ID: id, Spec: name, Owner: owner}
 	title := row.Path
 	if m.cfg.KernelDir != nil {
 		o.Cwd = m.cfg.KernelDir(row.Path)
@@ -226,6 +230,20 @@ func (m *Manager) running(id string) (kernel.Status, bool) {
 	}
 	st, err := m.host.Get(id)
 	return st, err == nil && st.Alive()
+}
+
+// owner names this package to the Host, as who started a kernel.
+const owner = "sessions"
+
+// EndOrphans shuts down the kernels that were started for sessions and that no session has: of a server that ended
+// between the two. It is to be called before sessions are made.
+func (m *Manager) EndOrphans(ctx context.Context) {
+	for _, st := range m.host.List() {
+		if st.Owner == owner && !m.index.bound(st.ID) {
+			m.log.Warn("kernel that belongs to no session is ended", "kernel_id", st.ID)
+			m.retire(ctx, st.ID)
+		}
+	}
 }
 
 // retire ends a kernel that no session needs any more.

@@ -36,7 +36,7 @@ func TestTheKernelStartsInTheNotebooksFolder(t *testing.T) {
 	require.NoError(t, err)
 	create(t, m, sessions.CreateRequest{Path: "a/0b", Name: "nb.ipynb", Type: "notebook", KernelName: "ir", KernelID: "mine"})
 	require.Equal(t, []kernel.StartOptions{{
-		ID: "mine", Spec: "ir", Cwd: "/root/a", Env: map[string]string{"JPY_SESSION_NAME": "/root/a/nb.ipynb"},
+		ID: "mine", Spec: "ir", Cwd: "/root/a", Env: map[string]string{"JPY_SESSION_NAME": "/root/a/nb.ipynb"}, Owner: "sessions",
 	}}, host.started())
 }
 
@@ -169,6 +169,71 @@ func TestALostKernelKeepsItsSession_P2(t *testing.T) {
 
 	require.NoError(t, host.Shutdown(t.Context(), next.Kernel.ID))
 	require.Empty(t, m.List(t.Context()), "this one was shut down, not lost")
+}
+
+// lostKernel is a Host that still knows how the kernel of lostRow ended.
+func lostKernel(t *testing.T) (*sessions.Manager, *fakeHost) {
+	t.Helper()
+	m, host := reopened(t, lostRow())
+	_, err := host.Start(t.Context(), kernel.StartOptions{ID: "old", Spec: "ir"})
+	require.NoError(t, err)
+	host.set(t, "old", kernel.StateDead, "the machine was restarted")
+	host.lose("old")
+	return m, host
+}
+
+// A kernel that the Host lost is treated as one that nobody knows any more, but for its reason; and is forgotten by
+// the Host when its session gets another, or ends.
+func TestAKernelThatTheHostLost_P2_P12(t *testing.T) {
+	m, host := lostKernel(t)
+	require.Empty(t, m.List(t.Context()))
+	s, err := m.Get(t.Context(), "5a")
+	require.NoError(t, err)
+	require.Equal(t, "the machine was restarted", s.Kernel.Reason)
+	next := create(t, m, notebook("a"))
+	require.Equal(t, "5a", next.ID)
+	require.Equal(t, []string{next.Kernel.ID}, host.running())
+
+	m, host = lostKernel(t)
+	s = create(t, m, sessions.CreateRequest{Path: "a", Type: "notebook", KernelID: "old"})
+	require.Equal(t, "old", s.Kernel.ID)
+	require.True(t, s.Kernel.Alive())
+	require.Len(t, host.running(), 1)
+
+	m, host = lostKernel(t)
+	require.NoError(t, m.Delete(t.Context(), "5a"))
+	require.Empty(t, host.running())
+
+	m, host = lostKernel(t)
+	s = patch(t, m, "5a", sessions.Patch{KernelName: "python3"})
+	require.Equal(t, []string{s.Kernel.ID}, host.running())
+
+	m, host = lostKernel(t)
+	other := create(t, m, notebook("b"))
+	patch(t, m, other.ID, sessions.Patch{Path: ptr("a")})
+	require.Equal(t, []string{other.Kernel.ID}, host.running())
+	require.Equal(t, []string{other.ID}, ids(m.List(t.Context())))
+
+	host = newFakeHost()
+	m, err = sessions.New(t.Context(), sessions.Config{MaxSessions: 1}, host, &memory{rows: []sessions.Row{lostRow()}})
+	require.NoError(t, err)
+	_, err = host.Start(t.Context(), kernel.StartOptions{ID: "old"})
+	require.NoError(t, err)
+	host.set(t, "old", kernel.StateDead, "")
+	host.lose("old")
+	s = create(t, m, notebook("b"))
+	require.Equal(t, []string{s.Kernel.ID}, host.running(), "it makes room")
+}
+
+// A server that ended between the start of a kernel and the writing of its session leaves nothing.
+func TestAKernelWithoutItsSessionIsEnded_P1(t *testing.T) {
+	m, host := reopened(t, lostRow())
+	for id, owner := range map[string]string{"old": "sessions", "orphan": "sessions", "by-hand": "", "other": "pool"} {
+		_, err := host.Start(t.Context(), kernel.StartOptions{ID: id, Owner: owner})
+		require.NoError(t, err)
+	}
+	m.EndOrphans(t.Context())
+	require.ElementsMatch(t, []string{"old", "by-hand", "other"}, host.running())
 }
 
 func TestALostSessionIsDeletedPatchedAndReplaced(t *testing.T) {

@@ -57,16 +57,30 @@ func (m *Manager) update(ctx context.Context, b binding, p Patch) (Session, erro
 	if row == b.row {
 		return session(row, st), nil
 	}
+	replaced := m.kernelsOf(c.Drop)
+	if row.KernelID != b.row.KernelID {
+		replaced = append(replaced, b.row.KernelID)
+	}
 	if err := m.write(ctx, c); err != nil {
 		if own {
 			m.retire(ctx, st.ID)
 		}
 		return Session{}, err
 	}
-	if row.KernelID != b.row.KernelID {
-		m.retire(ctx, b.row.KernelID)
+	for _, id := range replaced {
+		m.retire(ctx, id)
 	}
 	return session(row, st), nil
+}
+
+// kernelsOf gives the kernels of sessions.
+func (m *Manager) kernelsOf(sessions []string) (ids []string) {
+	for _, id := range sessions {
+		if b, ok := m.index.get(id); ok {
+			ids = append(ids, b.row.KernelID)
+		}
+	}
+	return ids
 }
 
 // rebind finds or starts the kernel that p asks for; st is the one there is.
