@@ -41,6 +41,7 @@ type message struct {
 type socket struct {
 	*websocket.Conn
 	t       *testing.T
+	kernel  string
 	session string
 	early   []message // read while waiting for others: sockets of one kernel are not in step
 }
@@ -52,7 +53,7 @@ func (s *server) dial(t *testing.T, kernelID string) *socket {
 	conn, _, err := s.upgrade(kernelID+"/channels?session_id="+session, s.bearer())
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	return &socket{Conn: conn, t: t, session: session}
+	return &socket{Conn: conn, t: t, kernel: kernelID, session: session}
 }
 
 // upgrade asks for a WebSocket below api/kernels/; the error carries the answer when it is refused.

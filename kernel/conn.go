@@ -49,7 +49,7 @@ type Conn struct {
 	hb      string
 	deliver func(*Message)
 	reject  func(Channel, error)
-	socks   [numChannels]*sock
+	socks   [numChannels]*sock // nil for channels that are not connected
 	wg      sync.WaitGroup
 
 	readers atomic.Int32  // that still run
@@ -74,8 +74,10 @@ type ConnOptions struct {
 	// Reject is told of every message that was dropped because it was malformed, wrongly signed or a replay.
 	// It must not block. nil ignores them.
 	Reject func(Channel, error)
-	// Identity names us to the kernel's sockets, so that a second Conn to one process is known to it. "" is random.
+	// Identity names us to the kernel's sockets: what it answers goes to who has it. "" is random.
 	Identity string
+	// Channels are those to connect; nil is all.
+	Channels []Channel
 }
 
 // Dial connects to a kernel's sockets, trying again until they are there, and returns once all have shaken
@@ -88,22 +90,27 @@ func Dial(ctx context.Context, ep Endpoints, o ConnOptions) (*Conn, error) {
 		o.Reject = func(Channel, error) {}
 	}
 	c := &Conn{codec: NewCodec(ep.Key), hb: ep.Heartbeat, deliver: o.Deliver, reject: o.Reject, done: make(chan struct{}), drained: make(chan struct{})}
-	c.readers.Store(int32(numChannels))
+	channels := o.Channels
+	if channels == nil {
+		channels = allChannels
+	}
+	c.readers.Store(int32(len(channels)))
 	// Shell, control and stdin share one identity: that is how input_request finds its way back.
 	id := zmq4.SocketIdentity(o.Identity)
 	if len(id) == 0 {
 		id = zmq4.SocketIdentity(uuid.NewString())
 	}
-	for ch := range numChannels {
+	for _, ch := range channels {
 		s, err := dialSock(ctx, ch, ep.Channels[ch], id)
 		if err != nil {
-			c.abandon(ch)
+			c.abandon()
 			return nil, fmt.Errorf("connect to the kernel's %s socket: %w", ch, err)
 		}
 		c.socks[ch] = s
 	}
-	for ch, s := range c.socks {
-		c.wg.Go(func() { c.read(Channel(ch), s) })
+	for _, ch := range channels {
+		s := c.socks[ch]
+		c.wg.Go(func() { c.read(ch, s) })
 		if s.queue != nil {
 			c.wg.Go(func() { c.write(s) })
 		}
@@ -111,10 +118,15 @@ func Dial(ctx context.Context, ep Endpoints, o ConnOptions) (*Conn, error) {
 	return c, nil
 }
 
-// abandon closes the first n sockets of a Dial that failed.
-func (c *Conn) abandon(n Channel) {
-	for _, s := range c.socks[:n] {
-		closeZMQ(s.zmq, s.link)
+// allChannels are in the order in which they are connected.
+var allChannels = []Channel{Shell, IOPub, Stdin, Control}
+
+// abandon closes the sockets of a Dial that failed.
+func (c *Conn) abandon() {
+	for _, s := range c.socks {
+		if s != nil {
+			closeZMQ(s.zmq, s.link)
+		}
 	}
 }
 
@@ -249,7 +261,7 @@ func (c *Conn) write(s *sock) {
 // Send puts m on its channel's queue and never blocks: a full queue is Busy, a closed Conn Gone. iopub cannot
 // be sent on: Invalid.
 func (c *Conn) Send(m *Message) error {
-	if m.Channel >= numChannels || c.socks[m.Channel].queue == nil {
+	if m.Channel >= numChannels || c.socks[m.Channel] == nil || c.socks[m.Channel].queue == nil {
 		return fault.New(fault.Invalid, "messages cannot be sent on the %s channel", m.Channel)
 	}
 	select {
@@ -328,11 +340,15 @@ func (c *Conn) fail(err error) {
 func (c *Conn) Close() error {
 	c.fail(nil)
 	for _, s := range c.socks {
-		_ = s.link.Close()
+		if s != nil {
+			_ = s.link.Close()
+		}
 	}
 	c.wg.Wait()
 	for _, s := range c.socks {
-		_ = s.zmq.Close()
+		if s != nil {
+			_ = s.zmq.Close()
+		}
 	}
 	return nil
 }

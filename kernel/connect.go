@@ -38,6 +38,10 @@ func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
 		k.mu.Lock()
 		again := inc.served
 		k.mu.Unlock()
+		if breaks > 0 {
+			inc.newIdentity()
+			k.recordIdentities(inc)
+		}
 		conn, err := k.dial(ctx, inc)
 		for err != nil && again && ctx.Err() == nil && reachable(inc.files.Info) {
 			k.log.Warn("kernel does not answer its server: is it stopped?", "err", err)
@@ -104,7 +108,7 @@ func (k *Kernel) dial(ctx context.Context, inc *incarnation) (*Conn, error) {
 	conn, err := Dial(limited, inc.files.Info.Endpoints(), ConnOptions{
 		Deliver:  func(m *Message) { k.deliver(inc, m) },
 		Reject:   k.reject,
-		Identity: inc.identity,
+		Identity: inc.identities[len(inc.identities)-1],
 	})
 	if err != nil {
 		if limited.Err() == nil { // it was there, and cut us off
@@ -139,11 +143,19 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 		k.mu.Unlock()
 		_ = conn.Close()
 	}()
+	stopPast := k.listenToPast(ctx, inc)
+	defer stopPast()
 	if err := k.greet(ctx, inc, conn, again); err != nil {
 		return err
 	}
 	if again {
+		k.awaitLost(ctx)
+		stopPast()
 		k.endLost()
+	}
+	if len(inc.identities) > 1 {
+		inc.identities = inc.identities[len(inc.identities)-1:]
+		k.recordIdentities(inc)
 	}
 	for !k.handOver(inc, conn) { // more waits than its queue holds
 		select {
@@ -323,5 +335,9 @@ func (k *Kernel) answered(inc *incarnation) {
 		k.note(changed)
 	}
 	k.mu.Unlock()
+	if inc.adopted {
+		k.log.Info("kernel has answered its new server")
+		return
+	}
 	k.log.Info("kernel is ready", "dur", time.Since(inc.born))
 }

@@ -23,7 +23,8 @@ var subshellRequests = map[string]bool{
 // maxWorking bounds the requests that a kernel may be busy with at once: one for each subshell.
 const maxWorking = 1024
 
-// deliver takes what the kernel of inc said: from four goroutines, one a channel. It never blocks.
+// deliver takes what the kernel of inc said: from four goroutines, one a channel, and a few that listen to earlier
+// identities. It never blocks.
 func (k *Kernel) deliver(inc *incarnation, m *Message) {
 	k.metrics.received(m)
 	if m.Channel == IOPub {

@@ -7,21 +7,22 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
 // incarnation is one process of a kernel with the connection to it.
 type incarnation struct {
-	proc     Process
-	files    *Connection
-	born     time.Time
-	identity string        // ours to its sockets
-	adopted  bool          // an earlier server started it
-	events   chan event    // for whoever waits for the kernel's first answers
-	gone     chan struct{} // closed when process, connection and files are gone, or left to the next server
-	memory   memoryState   // owned by watchMemory
+	proc    Process
+	files   *Connection
+	born    time.Time
+	adopted bool          // an earlier server started it
+	events  chan event    // for whoever waits for the kernel's first answers
+	gone    chan struct{} // closed when process, connection and files are gone, or left to the next server
+	memory  memoryState   // owned by watchMemory
+
+	// identities are ours to its sockets: the last is the connection's, the others are of connections before, to
+	// which answers may still be under way. Owned by who starts it, then by connect.
+	identities []string
 
 	// guarded by the kernel's mu
 	conn     *Conn  // nil until its sockets are connected, and between two connections
@@ -65,7 +66,7 @@ func (k *Kernel) launch(ctx context.Context) error {
 	if cwd == "" {
 		cwd = k.cfg.RootDir
 	}
-	inc := newIncarnation(files, uuid.NewString())
+	inc := newIncarnation(files)
 	if err := k.recordLaunch(inc, spec); err != nil {
 		return errors.Join(err, files.Close())
 	}
@@ -87,10 +88,10 @@ func (k *Kernel) launch(ctx context.Context) error {
 	return nil
 }
 
-func newIncarnation(files *Connection, identity string) *incarnation {
-	return &incarnation{
-		files: files, born: time.Now(), identity: identity, events: make(chan event, 64), gone: make(chan struct{}),
-	}
+func newIncarnation(files *Connection) *incarnation {
+	inc := &incarnation{files: files, born: time.Now(), events: make(chan event, 64), gone: make(chan struct{})}
+	inc.newIdentity()
+	return inc
 }
 
 // watch owns inc from its start to its end.

@@ -31,7 +31,7 @@ type saved struct {
 	Born       time.Time // the process
 	Deaths     int       // in a row
 	Ready      bool      // the process has taken clients' messages
-	Identity   string    // ours to the kernel's sockets, by which it finds us again
+	Identities []string  // ours to the kernel's sockets, by which its answers find us again; the newest last
 	Own        string    // the client session of the server's own requests
 	Dead       string    // why it is dead for good; "" while it is not
 }
@@ -124,7 +124,7 @@ func parseRecord(id string, raw []byte) (*saved, error) {
 		return nil, fmt.Errorf("its version is %d", s.Version)
 	case s.ID != id || s.Start.ID != id || !idPattern.MatchString(id):
 		return nil, errors.New("it is of another kernel")
-	case s.Process.Mark == "" || s.Identity == "" || s.Own == "":
+	case s.Process.Mark == "" || len(s.Identities) == 0 || s.Own == "":
 		return nil, errors.New("it is not complete")
 	// The folder is removed with the kernel: no other may stand here.
 	case c.File != filepath.Join(c.Dir, connectionFile(id)) || !filepath.IsAbs(c.Dir):
@@ -147,7 +147,7 @@ func (k *Kernel) recordLaunch(inc *incarnation, spec Spec) error {
 		Version: recordVersion, ID: k.id, Order: k.order, Start: start, Spec: spec,
 		Connection: savedConnection{inc.files.Info, inc.files.File, inc.files.Dir},
 		Process:    Record{Mark: k.marks + randomHex(markBytes)},
-		Born:       inc.born, Deaths: deaths, Identity: inc.identity, Own: k.own,
+		Born:       inc.born, Deaths: deaths, Identities: inc.identities, Own: k.own,
 	}
 	err := k.saveRecord(false)
 	if err != nil && !first {
@@ -162,6 +162,14 @@ func (k *Kernel) recordProcess(r Record) {
 	k.record.Process = r
 	if err := k.saveRecord(true); err != nil {
 		k.log.Warn("cannot record a kernel's process", "err", err)
+	}
+}
+
+// recordIdentities writes down by which names the process knows us.
+func (k *Kernel) recordIdentities(inc *incarnation) {
+	k.record.Identities = inc.identities
+	if err := k.saveRecord(false); err != nil {
+		k.log.Warn("cannot record a kernel's connection", "err", err)
 	}
 }
 

@@ -186,12 +186,14 @@ func (k *Kernel) recover(ctx context.Context, r *saved) (lives bool) {
 
 // adopt goes on with a process that an earlier server started.
 func (k *Kernel) adopt(proc Process, r *saved) {
-	inc := newIncarnation(&Connection{Info: r.Connection.Info, File: r.Connection.File, Dir: r.Connection.Dir}, r.Identity)
+	inc := newIncarnation(&Connection{Info: r.Connection.Info, File: r.Connection.File, Dir: r.Connection.Dir})
+	inc.identities = append(r.Identities, inc.identities...)
 	inc.proc, inc.born, inc.adopted, inc.served = proc, r.Born, true, r.Ready
 	if r.Ready {
 		k.state = stateBusy // until it has answered
 	}
 	k.inc = inc
+	k.record.Identities = inc.identities
 	k.recordProcess(proc.Record())
 	k.metrics.adopted.Inc()
 	k.log.Info("kernel process taken over", "pid", proc.Record().PID, "spec", r.Spec.Name)

@@ -71,6 +71,8 @@ type Config struct {
 
 	trusted []netip.Prefix // TrustedProxies, parsed
 
+	madeToken bool // Auth.Token is one of our own making
+
 	env    environment
 	given  map[string]bool // names of options that flag, variable or file set
 	limits limits
@@ -146,7 +148,7 @@ func (c *Config) resolve() error {
 	if !c.given["token"] && c.Auth.PasswordHash == "" {
 		// Jupyter's own variable, known from its container images.
 		if c.Auth.Token = c.env.vars["JUPYTER_TOKEN"]; c.Auth.Token == "" {
-			c.Auth.Token = newToken()
+			c.Auth.Token, c.madeToken = newToken(), true
 		}
 	}
 	if c.BaseURL, err = normaliseBaseURL(c.BaseURL); err != nil {

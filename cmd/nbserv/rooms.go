@@ -58,6 +58,9 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	c.Auth.StateDir, c.Auth.Accounts = s.state.path, auth.NewAccounts(s.db, log)
+	if err := s.keepToken(c, log); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
 	if s.auth, err = auth.New(c.Auth, log); err != nil {
 		return err
 	}
@@ -97,6 +100,7 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	s.sessions.EndOrphans(ctx)
 	reg.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "nbserv_sessions_open_count", Help: "Sessions that exist."},
 		func() float64 { return float64(len(s.sessions.List(ctx))) },
@@ -113,6 +117,15 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 
 // kernelDir is where the kernel of an API path starts.
 func (s *rooms) kernelDir(apiPath string) string { return s.files.KernelDir(apiPath) }
+
+// keepToken makes a token of our own the one of the servers before, so that their pages go on.
+func (s *rooms) keepToken(c *Config, log *slog.Logger) (err error) {
+	if !c.madeToken {
+		return auth.ForgetToken(s.state.path)
+	}
+	c.Auth.Token, err = auth.KeepToken(s.state.path, c.Auth.Token, log)
+	return err
+}
 
 // run does what the rooms do by themselves, until ctx ends.
 func (s *rooms) run(ctx context.Context) {

@@ -125,24 +125,33 @@ func statErr(path string) error {
 
 // readSecret gives the secret in a file, or why it cannot be used.
 func readSecret(path string) (secret []byte, why string) {
-	st, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return nil, err.Error()
-	case !st.Mode().IsRegular():
-		return nil, "not a regular file"
-	case st.Mode().Perm()&0o077 != 0:
-		return nil, "others can read it"
+	text, why := readPrivate(path)
+	if why != "" {
+		return nil, why
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err.Error()
-	}
-	secret, err = base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	secret, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(secret) != secretBytes {
 		return nil, "damaged"
 	}
 	return secret, ""
+}
+
+// readPrivate gives the one line in a file that nobody else can read, or why it cannot be used.
+func readPrivate(path string) (line, why string) {
+	st, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return "", err.Error()
+	case !st.Mode().IsRegular():
+		return "", "not a regular file"
+	case st.Mode().Perm()&0o077 != 0:
+		return "", "others can read it"
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err.Error()
+	}
+	return strings.TrimSpace(string(text)), ""
 }
 
 // storedPassword is a password set on the login page. It stands for the configured one as long as that is the same
