@@ -74,3 +74,12 @@ func TestLabCommand(t *testing.T) {
 	require.Equal(t, exitUsage, run([]string{"lab", "path", "--default-url=//evil.example"}, env, &out, &errs))
 	require.Contains(t, errs.String(), "--default-url")
 }
+
+func TestFavicons(t *testing.T) {
+	s := testServer(t, io.Discard, nil)
+	idle, busy := route{"GET", "/static/favicons/favicon.ico"}.ask(s, nil), route{"GET", "/static/favicons/favicon-busy-1.ico"}.ask(s, nil)
+	require.Equal(t, "image/svg+xml", busy.Header().Get("Content-Type"))
+	require.Contains(t, busy.Header().Get("Cache-Control"), "max-age")
+	require.NotEqual(t, idle.Body.String(), busy.Body.String())
+	require.Equal(t, idle.Body.String(), route{"GET", "/favicon.ico"}.ask(s, nil).Body.String())
+}

@@ -29,6 +29,11 @@ var spec []byte
 //go:embed favicon.svg
 var favicon []byte
 
+// busyFavicon is what JupyterLab shows while a kernel is at work.
+//
+//go:embed favicon-busy.svg
+var busyFavicon []byte
+
 // router is the route table: every room registers its own part. Paths have no base URL in front.
 func (s *server) router() *mux.Router {
 	r := mux.NewRouter().SkipClean(true)
@@ -43,7 +48,7 @@ func (s *server) router() *mux.Router {
 	r.Handle("/metrics", s.metrics.handler()).Methods(get...)
 	r.Handle("/healthz", static("text/plain", []byte("ok\n"))).Methods(get...)
 	for _, p := range []string{"/favicon.ico", "/static/favicon.ico", `/static/favicons/{name:[\w.-]+}`} {
-		r.Handle(p, static("image/svg+xml", favicon)).Methods(get...)
+		r.HandleFunc(p, getFavicon).Methods(get...)
 	}
 	s.auth.Register(r)
 	(&configsection.API{Store: s.config}).Register(r)
@@ -92,6 +97,17 @@ func static(contentType string, body []byte) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(body) // net/http drops it for HEAD
 	})
+}
+
+// getFavicon serves the icon under all the names that pages have for it. They ask whenever a kernel begins or ends
+// something, so browsers keep it for a day.
+func getFavicon(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	icon := favicon
+	if strings.Contains(mux.Vars(r)["name"], "busy") {
+		icon = busyFavicon
+	}
+	static("image/svg+xml", icon).ServeHTTP(w, r)
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
