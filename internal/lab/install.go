@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +35,8 @@ func Install(ctx context.Context, dir string, environ, more []string, out io.Wri
 			return err
 		}
 	}
-	args := append([]string{"-m", "pip", "install", "--upgrade", "--disable-pip-version-check", "--"}, packages...)
+	fmt.Fprintf(out, "pip installs %s\n", strings.Join(append(slices.Clone(packages), more...), ", "))
+	args := append([]string{"-m", "pip", "install", "--quiet", "--upgrade", "--disable-pip-version-check", "--"}, packages...)
 	if err := run(python, append(args, more...)...); err != nil {
 		return fmt.Errorf("pip could not install JupyterLab (see above): %w", err)
 	}

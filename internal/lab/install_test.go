@@ -28,7 +28,7 @@ func TestInstall(t *testing.T) {
 	require.NoError(t, Install(t.Context(), dir, environ, []string{"jupyterlab-git"}, &out))
 	said, err := os.ReadFile(notes)
 	require.NoError(t, err)
-	const pip = "-m pip install --upgrade --disable-pip-version-check -- jupyterlab>=4,<5 notebook>=7,<8"
+	const pip = "-m pip install --quiet --upgrade --disable-pip-version-check -- jupyterlab>=4,<5 notebook>=7,<8"
 	require.Equal(t, "-m venv --clear "+dir+"\n"+pip+" jupyterlab-git\n", string(said))
 
 	require.NoError(t, os.Remove(notes))
