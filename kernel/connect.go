@@ -334,6 +334,9 @@ func (k *Kernel) answered(inc *incarnation) {
 		k.active = time.Now()
 		k.note(changed)
 	}
+	if !inc.expected {
+		k.reason = "" // of the process before
+	}
 	k.mu.Unlock()
 	if inc.adopted {
 		k.log.Info("kernel has answered its new server")

@@ -79,7 +79,10 @@ func (k *Kernel) launch(ctx context.Context) error {
 	}
 	k.recordProcess(inc.proc.Record())
 	k.mu.Lock()
-	k.spec, k.inc, k.reason, k.stillborn, k.lost = spec, inc, "", false, false
+	k.spec, k.inc, k.stillborn, k.lost = spec, inc, false, false
+	if k.state != stateAutorestarting { // of which the reason is news until the kernel is back
+		k.reason = ""
+	}
 	k.note(changed)
 	k.mu.Unlock()
 	rec := inc.proc.Record()

@@ -34,6 +34,7 @@ const (
 
 // Usage is what a process tree uses.
 type Usage struct {
+	PID         int           // of the kernel's own process; 0 when there is none
 	MemoryBytes int64         // as it counts towards its limit
 	CPU         time.Duration // processor time so far; 0 where nobody counts it
 	Processes   int           // threads included; 0 where nobody counts them

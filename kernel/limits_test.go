@@ -65,7 +65,7 @@ type metered struct {
 	done  chan struct{}
 }
 
-func (p *metered) Record() Record        { return Record{Enforced: p.limit} }
+func (p *metered) Record() Record        { return Record{PID: 4711, Enforced: p.limit} }
 func (p *metered) Usage() (Usage, bool)  { return p.usage, true }
 func (p *metered) Done() <-chan struct{} { return p.done }
 

@@ -41,6 +41,12 @@ func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
 			return float64(len(m.kernels))
 		}))
 	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_kernels_memory_bytes", Help: "Memory that all kernels use together, their children included where they have cgroups."},
+		func() float64 { return float64(m.totalUsage().MemoryBytes) }))
+	reg.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "nbserv_kernels_processes_count", Help: "Processes and threads of all kernels that have cgroups."},
+		func() float64 { return float64(m.totalUsage().Processes) }))
+	reg.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "nbserv_journals_kept_bytes", Help: "Message bytes that all journals hold in memory."},
 		func() float64 {
 			total := int64(0)

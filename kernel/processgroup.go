@@ -163,8 +163,12 @@ func (p *localProcess) inGroup() map[int]bool {
 // Usage implements Process.
 func (p *localProcess) Usage() (Usage, bool) {
 	if p.group != nil {
-		if u, ok := p.group.Usage(); ok {
-			return Usage(u), true
+		if g, ok := p.group.Usage(); ok {
+			u := Usage{MemoryBytes: g.MemoryBytes, CPU: g.CPU, Processes: g.Processes, OOMKills: g.OOMKills}
+			if u.CPU == 0 { // v1 counts it in a hierarchy that limits do not need
+				u.CPU = cpuTime(p.record.PID)
+			}
+			return u, true
 		}
 	}
 	return processUsage(p.record)

@@ -1,10 +1,12 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,5 +68,33 @@ func processUsage(r Record) (Usage, bool) {
 		pages = f[5]
 	}
 	n, err := strconv.ParseInt(pages, 10, 64)
-	return Usage{MemoryBytes: n * int64(os.Getpagesize())}, err == nil
+	return Usage{MemoryBytes: n * int64(os.Getpagesize()), CPU: cpuTime(r.PID)}, err == nil
+}
+
+// clockTick is the unit of processor time in /proc, which Linux has as 1/100 s on all its machines.
+const clockTick = 10 * time.Millisecond
+
+// cpuTime is the processor time that a process has used, with the children it has waited for.
+func cpuTime(pid int) time.Duration {
+	raw, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	var ticks int64
+	for _, i := range []int{11, 12, 13, 14} { // utime, stime, cutime, cstime; state is the first here
+		if i < len(f) {
+			n, _ := strconv.ParseInt(f[i], 10, 64)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * clockTick
+}
+
+// residentBytes is the memory that a process has.
+func residentBytes(pid int) int64 {
+	raw, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	f := strings.Fields(string(raw))
+	if len(f) < 2 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(f[1], 10, 64)
+	return n * int64(os.Getpagesize())
 }

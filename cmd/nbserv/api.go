@@ -64,14 +64,18 @@ type activity struct {
 	nanos atomic.Int64 // since the server's start; 0 is never
 }
 
-// idleRoutes are asked by those who only look whether the server is used.
+// idleRoutes are asked by those who only look whether the server is used, and those below idlePrefix by pages that
+// show what it uses.
 var idleRoutes = []string{"/api", "/api/status", "/api/me", "/api/security/csp-report"}
+
+const idlePrefix = "/api/metrics/"
 
 // note is a mux middleware that remembers the time of each request for the API.
 func (a *activity) note(started time.Time) mux.MiddlewareFunc {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if httpx.IsAPI(r.URL.Path) && !slices.Contains(idleRoutes, r.URL.Path) && !strings.Contains(r.URL.RawQuery, "no_track_activity") {
+			if httpx.IsAPI(r.URL.Path) && !slices.Contains(idleRoutes, r.URL.Path) && !strings.HasPrefix(r.URL.Path, idlePrefix) &&
+				!strings.Contains(r.URL.RawQuery, "no_track_activity") {
 				a.nanos.Store(int64(time.Since(started)))
 			}
 			next.ServeHTTP(w, r)

@@ -28,6 +28,7 @@ const (
 // kernels is where the kernels are, in this process or in another one, and the ways to part with them.
 type kernels interface {
 	kernel.Host
+	kernel.Meter
 	// Run does what has to be done for them by itself, until ctx ends.
 	Run(ctx context.Context)
 	// Close ends them. When ctx ends they are killed.

@@ -53,6 +53,7 @@ func (s *server) router() *mux.Router {
 	s.auth.Register(r)
 	(&configsection.API{Store: s.config}).Register(r)
 	(&kernel.API{Host: s.host, BaseURL: s.cfg.BaseURL, Dir: s.files.KernelDir}).Register(r)
+	(&kernel.UsageAPI{Host: s.host, Meter: s.kernels}).Register(r)
 	(&sessions.API{Sessions: s.sessions, BaseURL: s.cfg.BaseURL}).Register(r)
 	(&kernel.SpecAPI{Specs: s.specs, BaseURL: s.cfg.BaseURL}).Register(r)
 	files := toldStore{s.files, s.events}

@@ -280,3 +280,14 @@ func (s *suite) shutdown(t *testing.T) {
 	require.Equal(t, fault.Gone, fault.KindOf(c.Send(c.request(kernel.Shell, "kernel_info_request", struct{}{}))))
 	require.Equal(t, fault.NotFound, fault.KindOf(s.host.Shutdown(t.Context(), id)))
 }
+
+// usage is told of a kernel that runs; what is in it depends on where.
+func (s *suite) usage(t *testing.T) {
+	m, ok := s.host.(kernel.Meter)
+	require.True(t, ok)
+	u, err := m.Usage(t.Context(), s.start(t))
+	require.NoError(t, err)
+	require.Positive(t, u.PID)
+	_, err = m.Usage(t.Context(), "nobody")
+	require.Equal(t, fault.NotFound, fault.KindOf(err))
+}

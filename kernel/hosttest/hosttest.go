@@ -68,6 +68,7 @@ func Run(t *testing.T, over func(t *testing.T, m *kernel.Manager) kernel.Host) {
 		"large and many messages come whole, in order": (*suite).bulk,
 		"a slow client holds nobody up":                (*suite).slow,
 		"the kernels can be watched":                   (*suite).watch,
+		"what a kernel uses is told":                   (*suite).usage,
 	} {
 		t.Run(name, func(t *testing.T) { test(s, t) })
 	}

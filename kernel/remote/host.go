@@ -317,22 +317,27 @@ func (h *Host) call(ctx context.Context, path, id string, in any) (*kernel.Statu
 }
 
 func (h *Host) callNow(ctx context.Context, path, id string, in any) (*kernel.Status, error) {
-	var a answer
-	err := h.exchange(ctx, http.MethodPost, path, url.Values{"id": {id}}, in, &a)
+	a, err := h.ask(ctx, path, id, in)
+	return a.Status, err
+}
+
+// ask is callNow with the whole answer.
+func (h *Host) ask(ctx context.Context, path, id string, in any) (a answer, err error) {
+	err = h.exchange(ctx, http.MethodPost, path, url.Values{"id": {id}}, in, &a)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return nil, fault.Wrap(fault.KindOf(ctx.Err()), context.Cause(ctx), "the kernel host was not waited for")
+		return a, fault.Wrap(fault.KindOf(ctx.Err()), context.Cause(ctx), "the kernel host was not waited for")
 	default:
-		return nil, fault.Wrap(fault.Busy, fmt.Errorf("%w: %w", errBroke, err), "%s", fault.Message(errAway))
+		return a, fault.Wrap(fault.Busy, fmt.Errorf("%w: %w", errBroke, err), "%s", fault.Message(errAway))
 	}
 	if a.Fault != nil {
-		return nil, a.Fault.err()
+		return a, a.Fault.err()
 	}
 	if a.Status != nil {
 		h.cache.put(*a.Status, false)
 	}
-	return a.Status, nil
+	return a, nil
 }
 
 // Start implements kernel.Host.
@@ -418,6 +423,18 @@ func (h *Host) Shutdown(ctx context.Context, id string) error {
 func (h *Host) Ready(ctx context.Context, id string) error {
 	_, err := h.call(ctx, readyPath, id, nil)
 	return err
+}
+
+// Usage implements kernel.Meter.
+func (h *Host) Usage(ctx context.Context, id string) (kernel.Usage, error) {
+	if err := h.reachable(); err != nil {
+		return kernel.Usage{}, err
+	}
+	a, err := h.ask(ctx, usagePath, id, nil)
+	if err != nil || a.Usage == nil {
+		return kernel.Usage{}, err
+	}
+	return *a.Usage, nil
 }
 
 // Execute implements kernel.Host.

@@ -82,6 +82,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST "+restartPath, s.withHost(s.onKernel(kernel.Host.Restart)))
 	m.HandleFunc("POST "+shutdownPath, s.withHost(s.onKernel(kernel.Host.Shutdown)))
 	m.HandleFunc("POST "+readyPath, s.withHost(s.onKernel(kernel.Host.Ready)))
+	m.HandleFunc("POST "+usagePath, s.withHost(s.usage))
 	m.HandleFunc("GET "+watchPath, s.withHost(s.watch))
 	m.HandleFunc("GET "+clientPath, s.withHost(s.client))
 	if s.o.Gather != nil {
@@ -189,6 +190,21 @@ func (s *Server) start(h kernel.Host, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, answer{Status: &st})
+}
+
+// usage tells what a kernel uses, if the Host knows.
+func (s *Server) usage(h kernel.Host, w http.ResponseWriter, r *http.Request) {
+	m, ok := h.(kernel.Meter)
+	if !ok {
+		reply(w, answer{Usage: &kernel.Usage{}})
+		return
+	}
+	u, err := m.Usage(r.Context(), r.URL.Query().Get("id"))
+	if err != nil {
+		s.fail(w, "usage", err)
+		return
+	}
+	reply(w, answer{Usage: &u})
 }
 
 // onKernel is a call about one kernel. Its answer carries how the kernel is then, if it still is.

@@ -25,6 +25,7 @@ const (
 	restartPath   = "/v1/restart"
 	shutdownPath  = "/v1/shutdown"
 	readyPath     = "/v1/ready"
+	usagePath     = "/v1/usage"
 	stopPath      = "/v1/stop"
 	metricsPath   = "/v1/metrics"
 )
@@ -55,6 +56,7 @@ type Stop struct {
 type answer struct {
 	Status *kernel.Status `json:"status,omitempty"`
 	Notes  []string       `json:"notes,omitempty"` // of a configuration
+	Usage  *kernel.Usage  `json:"usage,omitempty"`
 	Fault  *wireFault     `json:"fault,omitempty"`
 }
 
