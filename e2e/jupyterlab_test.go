@@ -129,3 +129,15 @@ func startJupyterLab(t *testing.T, env []string, args ...string) string {
 	}, patience, 50*time.Millisecond)
 	return url
 }
+
+// TestReloadInJupyterLabWhileCellsRun_P4 reloads a page in the middle of a run: what was printed is there, what follows
+// appears where it belongs, and a prompt can be answered.
+func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t)
+	s.env = env
+	s.run()
+	script(t, node, "live.mjs", s.url, s.token)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}

@@ -97,7 +97,7 @@ func defaultConfig(env environment) Config {
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),
-		Lab:           lab.Config{DefaultURL: "/lab"},
+		Lab:           lab.Config{DefaultURL: "/lab", Live: true},
 		Overlays:      overlay.DefaultConfig(),
 		Terminals:     terminals.DefaultConfig(),
 		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},

@@ -31,6 +31,8 @@ type Config struct {
 	CustomCSS bool
 	// BlockedURIs and AllowedURIs are where the lists of extensions are that must not, or may alone, be used.
 	BlockedURIs, AllowedURIs []string
+	// Live has the page go on, after a reload, with the outputs of cells that still run, by an extension of our own.
+	Live bool
 	// DefaultURL is where / leads: a path below the base URL.
 	DefaultURL string
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -77,7 +78,11 @@ func (l *Lab) serveStatic(w http.ResponseWriter, r *http.Request, app *applicati
 }
 
 func (l *Lab) getExtensionFile(w http.ResponseWriter, r *http.Request) error {
-	return l.assets.serve(w, r, l.finder.known().Extensions, mux.Vars(r)["file"])
+	file := mux.Vars(r)["file"]
+	if l.cfg.Live && strings.HasPrefix(file, liveName+"/") {
+		return serveLive(w, r, file)
+	}
+	return l.assets.serve(w, r, l.finder.known().Extensions, file)
 }
 
 // getTheme serves a theme's files: of an extension, which has them in its folder themes, or of JupyterLab. Addresses in

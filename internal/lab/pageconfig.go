@@ -107,6 +107,9 @@ func (l *Lab) pageOverlay(in *installation) (object, error) {
 		}
 		overlay[i].value = mustJSON(names)
 	}
+	if l.cfg.Live {
+		extensions = append(extensions, live())
+	}
 	overlay.set("federated_extensions", mustJSON(federatedOf(extensions)))
 	return overlay, nil
 }

@@ -22,6 +22,8 @@ type Execution struct {
 	Count    *int            `json:"execution_count"` // null while the kernel has not given one
 	Position string          `json:"position"`        // just before it in the kernel's journal
 	Input    *ExecutionInput `json:"input"`           // null while it waits for none
+	Session  string          `json:"client_session"`  // that asked for it
+	Orphaned bool            `json:"orphaned"`        // its page has gone
 }
 
 // ExecutionInput is what an execution waits to be told.
@@ -43,7 +45,8 @@ func (k *Keeper) Executions(ctx context.Context, kernelID string) ([]Execution, 
 		if x.State == ended {
 			continue
 		}
-		e := Execution{ID: x.ID, Cell: x.Cell, State: x.State, Position: kernel.Position{Epoch: b.At.Epoch, Seq: x.Seq - 1}.String()}
+		e := Execution{ID: x.ID, Cell: x.Cell, State: x.State, Position: kernel.Position{Epoch: b.At.Epoch, Seq: x.Seq - 1}.String(),
+			Session: x.Session, Orphaned: !b.isHere(x.Session)}
 		if count := x.Count; count > 0 {
 			e.Count = &count
 		}
