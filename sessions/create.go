@@ -121,7 +121,7 @@ func (m *Manager) establish(ctx context.Context, req CreateRequest) (Session, er
 			return Session{}, err
 		}
 	}
-	st, own, err := m.start(ctx, c.Put[0], req.KernelID, req.KernelName)
+	st, own, err := m.start(ctx, c.Put[0], req)
 	if err != nil {
 		return Session{}, err
 	}

@@ -201,11 +201,26 @@ func (m *Manager) write(ctx context.Context, c Change) error {
 }
 
 // start starts a kernel for a session, or finds the one that req names. own tells which.
-func (m *Manager) start(ctx context.Context, row Row, id, name string) (st kernel.Status, own bool, err error) {
-	if st, ok := m.running(id); ok {
+func (m *Manager) start(ctx context.Context, row Row, req CreateRequest) (st kernel.Status, own bool, err error) {
+	if st, ok := m.running(req.KernelID); ok {
 		return st, false, nil
 	}
-	o := kernel.StartOptions{ID: id, Spec: name, Owner: owner}
+	o := m.startOptions(row)
+	if req.Start != nil {
+		o = *req.Start
+	}
+	o.ID, o.Spec, o.Owner = req.KernelID, req.KernelName, owner
+	st, err = m.host.Start(ctx, o)
+	if fault.KindOf(err) == fault.Conflict {
+		if st, ok := m.running(req.KernelID); ok { // another create of this kernel id was faster
+			return st, false, nil
+		}
+	}
+	return st, err == nil, err
+}
+
+// startOptions are those of a kernel that works in the folder of its session's path.
+func (m *Manager) startOptions(row Row) (o kernel.StartOptions) {
 	title := row.Path
 	if m.cfg.KernelDir != nil {
 		o.Cwd = m.cfg.KernelDir(row.Path)
@@ -214,13 +229,7 @@ func (m *Manager) start(ctx context.Context, row Row, id, name string) (st kerne
 		}
 	}
 	o.Env = map[string]string{"JPY_SESSION_NAME": title} // ipykernel's users read it to learn their notebook
-	st, err = m.host.Start(ctx, o)
-	if fault.KindOf(err) == fault.Conflict {
-		if st, ok := m.running(id); ok { // another create of this kernel id was faster
-			return st, false, nil
-		}
-	}
-	return st, err == nil, err
+	return o
 }
 
 // running finds a living kernel.

@@ -367,3 +367,18 @@ func TestAClientThatGoesAwayLeavesNoHalf(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, m.List(t.Context()), 1)
 }
+
+// A session can say how its kernel is started, also the kernel that takes the place of a dead one.
+func TestCreateSaysHowTheKernelStarts(t *testing.T) {
+	host := newFakeHost()
+	m := manager(t, host)
+	req := sessions.CreateRequest{Path: "p", Type: "console", KernelID: "mine", KernelName: "k", Start: &kernel.StartOptions{
+		ID: "ignored", Spec: "ignored", Cwd: "/work", Sandbox: &kernel.Sandbox{Folder: "/folder"},
+	}}
+	s := create(t, m, req)
+	require.Equal(t, "mine", s.Kernel.ID)
+	host.set(t, "mine", kernel.StateDead, "it died")
+	require.Equal(t, s.ID, create(t, m, req).ID)
+	want := kernel.StartOptions{ID: "mine", Spec: "k", Owner: "sessions", Cwd: "/work", Sandbox: &kernel.Sandbox{Folder: "/folder"}}
+	require.Equal(t, []kernel.StartOptions{want, want}, host.started())
+}

@@ -51,6 +51,8 @@ type CreateRequest struct {
 	KernelID string
 	// KernelName is the kernelspec of a new kernel; "" is the default one.
 	KernelName string
+	// Start says how a new kernel is started, but for its ID and Spec; nil starts it in the path's folder.
+	Start *kernel.StartOptions
 }
 
 // complete gives r with its path, or Invalid naming the field that is wrong.

@@ -95,7 +95,7 @@ func (m *Manager) rebind(ctx context.Context, row Row, p Patch, st kernel.Status
 		}
 		return st, false, err
 	case p.KernelName != "":
-		return m.start(ctx, row, "", p.KernelName)
+		return m.start(ctx, row, CreateRequest{KernelName: p.KernelName})
 	}
 	return st, false, nil
 }
