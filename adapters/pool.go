@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 
 // PoolConfig says what a Pool keeps ready.
 type PoolConfig struct {
-	// Name begins the ids of the Pool's kernels: up to 24 letters, digits and dashes, another one for each Pool.
+	// Name tells the Pool's kernels from those of others, also under the next server.
 	Name string
 	// Size is how many kernels are kept ready. 0 keeps none.
 	Size int
@@ -26,8 +25,8 @@ type PoolConfig struct {
 	Discard func(kernel.StartOptions)
 	// Warmup is code that runs in a kernel before it counts as ready, so that the first real one is fast.
 	Warmup string
-	// InUse tells whether a session has a kernel. Kernels of Name that an earlier server left and that are not
-	// in use are ended when Run begins. nil leaves them.
+	// InUse tells whether a session has a kernel. Kernels of the Pool that an earlier server left and that are
+	// not in use are ended when Run begins. nil leaves them.
 	InUse func(kernelID string) bool
 
 	// CheckEvery is how often the ready ones are looked at: dead ones are replaced. Default 5 s.
@@ -37,6 +36,9 @@ type PoolConfig struct {
 
 	Logger *slog.Logger // default: discards
 }
+
+// owner names the Pool to the Host, as who started a kernel.
+func (c PoolConfig) owner() string { return "pool " + c.Name }
 
 // maxRetryPause bounds the pause between two attempts to start a kernel.
 const maxRetryPause = time.Minute
@@ -80,6 +82,13 @@ func (p *Pool) Take() (kernel.StartOptions, bool) {
 		}
 	}
 	return kernel.StartOptions{}, false
+}
+
+// Mark gives o an ID, and the Pool as its owner: a kernel that is started with it and that no session has when the next
+// server begins is ended then, as those of the Pool are.
+func (p *Pool) Mark(o kernel.StartOptions) kernel.StartOptions {
+	o.ID, o.Owner = uuid.NewString(), p.cfg.owner()
+	return o
 }
 
 // Ready is how many kernels wait to be taken.
@@ -153,7 +162,7 @@ func (p *Pool) endOrphans(ctx context.Context) {
 		return
 	}
 	for _, st := range p.host.List() {
-		if strings.HasPrefix(st.ID, p.cfg.Name+"-") && !p.cfg.InUse(st.ID) {
+		if st.Owner == p.cfg.owner() && !p.cfg.InUse(st.ID) {
 			p.shutdown(ctx, st.ID)
 		}
 	}
@@ -180,7 +189,7 @@ func (p *Pool) start(ctx context.Context) (o kernel.StartOptions, err error) {
 	if o, err = p.cfg.Prepare(ctx); err != nil {
 		return o, err
 	}
-	o.ID = p.cfg.Name + "-" + uuid.NewString()
+	o = p.Mark(o)
 	defer func() {
 		if err != nil {
 			p.shutdown(context.WithoutCancel(ctx), o.ID)

@@ -106,18 +106,18 @@ func TestPoolNeverGivesADeadKernel(t *testing.T) {
 
 func TestPoolEndsWhatAnEarlierServerLeft(t *testing.T) {
 	f := newFixture(t, nil)
-	for _, id := range []string{"test-orphan", "test-used", "other-1"} {
-		_, err := f.host.Start(t.Context(), kernel.StartOptions{ID: id, Spec: "synth"})
+	for id, owner := range map[string]string{"orphan": "pool test", "used": "pool test", "other": "pool other"} {
+		_, err := f.host.Start(t.Context(), kernel.StartOptions{ID: id, Spec: "synth", Owner: owner})
 		require.NoError(t, err)
 	}
-	p, _ := runPool(t, f, PoolConfig{Size: 1, InUse: func(id string) bool { return id == "test-used" }})
+	p, _ := runPool(t, f, PoolConfig{Size: 1, InUse: func(id string) bool { return id == "used" }})
 	readies(t, p, 1)
 	var left []string
 	for _, st := range f.host.List() {
 		left = append(left, st.ID)
 	}
 	require.Len(t, left, 3)
-	require.NotContains(t, left, "test-orphan")
+	require.NotContains(t, left, "orphan")
 }
 
 // Takers at the same time get different kernels.

@@ -69,3 +69,6 @@ func servedType(name string) string {
 		return t
 	}
 }
+
+// Mimetype guesses a file's type by its name; "" when it is unknown.
+func Mimetype(name string) string { return mimetype(name) }

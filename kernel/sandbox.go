@@ -42,8 +42,10 @@ type Sandbox struct {
 	Runtime []string `json:"runtime,omitempty"`
 }
 
+// SandboxHome is the HOME of a kernel that bubblewrap confines.
+const SandboxHome = "/home/session"
+
 const (
-	sandboxHome       = "/home/session"
 	defaultMemoryDisk = 256 << 20
 	bubblewrap        = "bwrap"
 )
@@ -103,7 +105,7 @@ func (s *Sandbox) runtimeCommand(connectionDir string) []string {
 
 // environ is what a confined kernel gets of the server's variables.
 func (s *Sandbox) environ(server map[string]string) map[string]string {
-	env := map[string]string{"HOME": sandboxHome, "USER": "session", "LOGNAME": "session"}
+	env := map[string]string{"HOME": SandboxHome, "USER": "session", "LOGNAME": "session"}
 	switch {
 	case len(s.Runtime) == 0:
 	case s.Home != "":

@@ -85,8 +85,11 @@ func (s *Sandbox) bubblewrapArgs(v sandboxView) []string {
 	memory("1777", "/dev/shm")
 	memory("1777", "/tmp")
 	show(v.readOnly...)
+	shown := slices.Concat(v.readOnly, systemPaths)
 	for _, p := range s.Hide {
-		if slices.ContainsFunc(slices.Concat(v.readOnly, systemPaths), func(shown string) bool { return below(p, shown) }) {
+		within := slices.ContainsFunc(shown, func(dir string) bool { return below(p, dir) })
+		around := slices.ContainsFunc(shown, func(dir string) bool { return below(dir, p) }) // it would hide the kernel itself
+		if within && !around {
 			args = append(args, hide(p)...)
 		}
 	}
@@ -94,9 +97,9 @@ func (s *Sandbox) bubblewrapArgs(v sandboxView) []string {
 		args = append(args, "--bind", v.connectionDir, v.connectionDir)
 	}
 	if s.Home == "" {
-		memory("0700", sandboxHome)
+		memory("0700", SandboxHome)
 	} else {
-		args = append(args, "--bind", s.Home, sandboxHome)
+		args = append(args, "--bind", s.Home, SandboxHome)
 	}
 	return append(args, "--bind", s.Folder, s.mount(), "--remount-ro", "/", "--chdir", s.mount())
 }

@@ -65,6 +65,8 @@ type Config struct {
 	ImageStore ImageStoreConfig
 	RServer    RServerConfig
 
+	CodeInterpreter CodeInterpreterConfig
+
 	// Logs
 	LogLevel  string
 	LogFormat string
@@ -103,6 +105,7 @@ func defaultConfig(env environment) Config {
 		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
 
 		NbconvertSandbox: true,
+		CodeInterpreter:  CodeInterpreterConfig{DefaultPool: "python", MaxUpload: 128 << 20, Keep: time.Hour},
 		RServer:          defaultRServer(),
 		LogLevel:         "info",
 		LogFormat:        "text",
@@ -162,9 +165,12 @@ func (c *Config) resolve() error {
 	c.Contents.TrashDir = filepath.Join(c.env.dataHome(), "Trash")
 	c.Auth.BaseURL = c.BaseURL
 	c.Auth.PublicMetrics = !c.MetricsAuth
-	c.Auth.Dialects = []auth.Dialect{imageStoreDialect, c.rserverDialect()}
+	c.Auth.Dialects = []auth.Dialect{imageStoreDialect, c.rserverDialect(), codeInterpreterDialect}
 	// Who listens to the network is meant to be reached by names that only the network knows.
 	c.Auth.AllowRemoteAccess = c.Auth.AllowRemoteAccess || !c.loopback()
+	if err := c.resolveCodeInterpreter(); err != nil {
+		return err
+	}
 	c.trusted, err = parseNetworks(c.TrustedProxies)
 	return err
 }
@@ -242,5 +248,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore(), c.validateRServer())
+	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore(), c.validateRServer(), c.validateCodeInterpreter())
 }

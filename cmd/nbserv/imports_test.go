@@ -19,7 +19,7 @@ const module = "github.com/nbserv/nbserv/"
 // line here, for a reviewer to see.
 var arrows = map[string][]string{
 	"cmd/nbserv":               {"*"},
-	"adapters/codeinterpreter": {"adapters", "sessions", "kernel"},
+	"adapters/codeinterpreter": {"adapters", "sessions", "kernel", "contents", "internal/store"},
 	"adapters/rserver":         {"adapters", "kernel", "internal/auth", "internal/store"},
 	"adapters/imagestore":      {"contents"},
 	"adapters":                 {"sessions", "kernel"},
@@ -60,6 +60,7 @@ var outsiders = map[string][]string{
 	"github.com/gorilla/websocket":             {"ws", "internal/socket"},
 	"github.com/creack/pty":                    {"internal/terminals"},
 	"github.com/prometheus/procfs":             {"internal/terminals"},
+	"github.com/modelcontextprotocol/go-sdk":   {"adapters/codeinterpreter"},
 	"modernc.org/sqlite":                       {"internal/store"},
 	"github.com/spf13/cobra":                   {"cmd/nbserv"},
 	"github.com/spf13/pflag":                   {"cmd/nbserv"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nbserv/nbserv/adapters/codeinterpreter"
 	"github.com/nbserv/nbserv/adapters/rserver"
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/contents/trust"
@@ -26,22 +27,23 @@ import (
 
 // rooms are what the routes lead to, in the order in which they are opened.
 type rooms struct {
-	state    *stateDir
-	auth     *auth.Auth
-	config   *configsection.Store
-	files    *contents.Dir
-	store    *contents.Dir // of the ImageStore
-	specs    *kernel.Specs
-	kernels  kernels
-	host     kernel.Host // kernels, as clients reach them
-	db       *store.DB
-	sessions *sessions.Manager
-	overlays *overlay.Keeper
-	sockets  *ws.Server
-	terms    *terminals.API // nil: there are none
-	lab      *lab.Lab
-	events   *events.Bus
-	rserver  *rserver.Server
+	state       *stateDir
+	auth        *auth.Auth
+	config      *configsection.Store
+	files       *contents.Dir
+	store       *contents.Dir // of the ImageStore
+	specs       *kernel.Specs
+	kernels     kernels
+	host        kernel.Host // kernels, as clients reach them
+	db          *store.DB
+	sessions    *sessions.Manager
+	overlays    *overlay.Keeper
+	sockets     *ws.Server
+	terms       *terminals.API // nil: there are none
+	lab         *lab.Lab
+	events      *events.Bus
+	rserver     *rserver.Server
+	interpreter *codeinterpreter.Interpreter
 }
 
 // open opens every room. After an error, release closes those that are open.
@@ -53,7 +55,8 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	ctx := context.Background()
-	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, overlay.Schema, trust.Schema, auth.AccountSchema, rserver.Schema)
+	s.db, err = store.Open(ctx, filepath.Join(s.state.path, databaseFile), log, sessions.Schema, overlay.Schema, trust.Schema, auth.AccountSchema, rserver.Schema,
+		codeinterpreter.Schema)
 	if err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
@@ -112,7 +115,10 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 	c.WebSockets.Closed = s.overlays.Closed
 	s.sockets = ws.New(s.kernels, c.WebSockets, log, reg)
 	c.RServer.Logger = log
-	return s.openRServer(ctx, c)
+	if err := s.openRServer(ctx, c); err != nil {
+		return err
+	}
+	return s.openCodeInterpreter(ctx, c, log)
 }
 
 // kernelDir is where the kernel of an API path starts.
@@ -132,6 +138,7 @@ func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
 	wg.Go(func() { s.overlays.Run(ctx, s.files) })
+	wg.Go(func() { s.interpreter.Run(ctx) })
 	if s.terms != nil {
 		wg.Go(func() { s.terms.Terminals.Run(ctx) })
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/nbserv/nbserv/adapters/codeinterpreter"
 	"github.com/nbserv/nbserv/adapters/imagestore"
 	"github.com/nbserv/nbserv/adapters/rserver"
 	"github.com/nbserv/nbserv/contents"
@@ -64,6 +65,7 @@ func (s *server) router() *mux.Router {
 	s.lab.Register(r)
 	s.imageStore().Register(r)
 	s.rserverAPI().Register(r)
+	s.codeInterpreter().Register(r)
 	s.sockets.Register(r)
 	(&overlay.API{Keeper: s.overlays}).Register(r)
 	(&events.API{Bus: s.events, Sockets: s.cfg.textSockets()}).Register(r)
@@ -112,7 +114,7 @@ func getFavicon(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	if imagestore.Has(r.URL.Path) || rserver.Has(r.URL.Path) || !trimSlashes(s.cfg.BaseURL, w, r) {
+	if imagestore.Has(r.URL.Path) || rserver.Has(r.URL.Path) || codeinterpreter.Has(r.URL.Path) || !trimSlashes(s.cfg.BaseURL, w, r) {
 		s.auth.WriteError(w, r, fault.New(fault.NotFound, "there is nothing at this address"))
 	}
 }

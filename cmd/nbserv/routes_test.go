@@ -139,6 +139,9 @@ func TestSpecIsTrue(t *testing.T) {
 	}
 	var served []string
 	for _, r := range routesOf(t, testServer(t, io.Discard, nil).router()) {
+		if strings.HasPrefix(r.path, "/aca/pools/") { // the code interpreter describes them itself
+			continue
+		}
 		if r.method != http.MethodHead { // HEAD is GET without a body
 			served = append(served, r.method+" "+r.path)
 		}

@@ -91,6 +91,11 @@ func assemble(cfg Config, log *slog.Logger) (*server, error) {
 			name: "R Server", flag: "--rserver-listen", addr: addr, http: s.newHTTP(s.rserverEndpoint(), tlsConfig),
 		})
 	}
+	if addr := cfg.CodeInterpreter.Listen; addr != "" {
+		s.further = append(s.further, &endpoint{
+			name: "Code interpreter", flag: "--codeinterpreter-listen", addr: addr, http: s.newHTTP(s.codeInterpreterEndpoint(), tlsConfig),
+		})
+	}
 	return s, nil
 }
 

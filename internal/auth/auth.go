@@ -196,6 +196,9 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 	a.recognise(r, s)
 	token, inQuery := tokenOf(r)
 	dialect := a.dialectOf(r.URL.Path)
+	if token == "" && dialect != nil {
+		token = dialect.tokenOf(r.Header)
+	}
 	if dialect != nil && dialect.Accounts && a.cfg.Accounts != nil && looksSigned(token) {
 		return a.identifyAccount(r, s, token)
 	}
@@ -208,7 +211,7 @@ func (a *Auth) identify(w http.ResponseWriter, r *http.Request, s *session) erro
 	}
 	c := a.creds.Load()
 	proof := viaToken
-	if _, password, ok := r.BasicAuth(); ok && dialect != nil && !dialect.Accounts && token == "" {
+	if _, password, ok := r.BasicAuth(); ok && dialect != nil && !dialect.Accounts && !dialect.Bearer && token == "" {
 		token, proof = password, viaBasic
 	}
 	if !c.hasToken {

@@ -58,6 +58,10 @@ type Dialect struct {
 	Public func(path string) bool
 	// WriteError writes the answer to a request that is refused.
 	WriteError func(http.ResponseWriter, *http.Request, error)
+	// Bearer says that its clients send bearer tokens, and no HTTP Basic.
+	Bearer bool
+	// TokenHeaders are further headers in which its clients may send the server's token.
+	TokenHeaders []string
 	// Accounts lets those in who bring an access token of Config.Accounts, too, and challenges for one. Without
 	// it, clients know no tokens: they send HTTP Basic with the server's token as the password, whatever the
 	// user's name.
@@ -66,10 +70,20 @@ type Dialect struct {
 
 // challenge is the value of WWW-Authenticate.
 func (d *Dialect) challenge() string {
-	if d.Accounts {
+	if d.Accounts || d.Bearer {
 		return `Bearer realm="nbserv"`
 	}
 	return `Basic realm="nbserv: the token is the password", charset="UTF-8"`
+}
+
+// tokenOf finds a token in the dialect's own headers.
+func (d *Dialect) tokenOf(h http.Header) string {
+	for _, name := range d.TokenHeaders {
+		if t := h.Get(name); t != "" {
+			return t
+		}
+	}
+	return ""
 }
 
 // dialectOf is the dialect that a path belongs to, or nil.

@@ -184,6 +184,13 @@ func (k *Kernel) Dropped() int {
 // Queued counts the shell requests that wait behind the one in work.
 func (k *Kernel) Queued() int { return len(k.queues[0]) }
 
+// Executions is how many executions that count have begun.
+func (k *Kernel) Executions() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.executions
+}
+
 // Hung reports whether the command hang or hang-all is at work.
 func (k *Kernel) Hung() bool { return k.hung.Load() }
 
