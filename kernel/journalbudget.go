@@ -69,7 +69,7 @@ func (b *Budget) hurry() {
 
 // draw takes n bytes of memory, or gives them back; false says that there are none left.
 func (b *Budget) draw(n int64) bool {
-	if b.drawn.Add(n) <= sharedBacklog || n < 0 {
+	if b.drawn.Add(n) <= sharedMemory || n < 0 {
 		return true
 	}
 	b.drawn.Add(-n)
@@ -216,8 +216,17 @@ func (w *writer) write(j *Journal) error {
 		d.failing = false
 		d.budget.log.Info("a kernel's journal is written again", "path", d.dir)
 	}
-	for d.bytes > d.limit && j.dropOldest(&w.encoder, false) {
-	}
-	d.budget.account(j, d.bytes)
+	w.trim(j)
 	return nil
+}
+
+// trim drops what j has over its limit. What a reader who is there has not read is kept a while longer: a client at
+// the end of a slow line is soon further behind than the limit.
+func (w *writer) trim(j *Journal) {
+	for d := j.disk; d.bytes+d.segmentBytes() > d.limit && len(d.segs) > 1; { // the spare one is on top
+		if d.bytes <= presentShare*d.limit && j.unread(d.segs[0]) || !j.dropOldest(&w.encoder, false) {
+			break
+		}
+	}
+	j.disk.budget.account(j, j.disk.bytes)
 }

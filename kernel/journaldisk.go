@@ -22,6 +22,7 @@ type diskLog struct {
 
 	// owned by the budget's writer
 	file    *os.File // of the newest segment, while it is written to
+	spare   *segment // what was dropped last: the next one goes into its file, whose pages are there already
 	failing bool     // the last write failed
 	retry   time.Time
 	closed  bool
@@ -45,6 +46,10 @@ type segment struct {
 	size  int64   // bytes that are written
 	index []place // where to begin to look for a number; none for the first indexStep bytes
 	seen  int64   // damage before this place was counted
+	// essentials are where the essential records are. They are not listed when there are more than maxListed, or
+	// when the segment was found on disk: then it has to be read to find them.
+	essentials []int64
+	unlisted   bool
 }
 
 // place says that from off on a segment has no number below seq.
@@ -56,12 +61,16 @@ type place struct {
 const (
 	// indexStep is how far apart the places in a segment's index are. A reader steps over as much at most.
 	indexStep = 64 << 10
+	// maxListed bounds what a segment's list of its essential records costs in memory, at 8 bytes each.
+	maxListed = 512
 	// maxSegment is a segment's size, after which the next begins, where the limit is large; else it is the
 	// limit's segmentShare.
 	maxSegment   = 4 << 20
 	segmentShare = 16
 	// keptShare of the limit is for what outlives its segments.
 	keptShare = 16
+	// presentShare is how many times the limit is kept while a reader who is there has not read it.
+	presentShare = 4
 	// lostRun is by how much the numbers jump when a journal is opened again: more than were ever given and not
 	// written, so that no number is given twice, and so much that a count shows that it spans a jump.
 	lostRun = 1 << 40
@@ -125,6 +134,15 @@ func (s *segment) note(seq uint64, off int64) {
 	if off-last >= indexStep {
 		s.index = append(s.index, place{seq, off})
 	}
+}
+
+// list notes where essential records are.
+func (s *segment) list(offs []int64) {
+	if s.unlisted || len(s.essentials)+len(offs) > maxListed {
+		s.essentials, s.unlisted = nil, true
+		return
+	}
+	s.essentials = append(s.essentials, offs...)
 }
 
 // ReadAt reads from the file, which is open for only as long: readers that lag keep no descriptors.

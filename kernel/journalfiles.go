@@ -18,15 +18,20 @@ func (d *diskLog) active(j *Journal, from uint64) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{path: d.path(from, segmentSuffix), first: from, last: from - 1}
+	known := false
 	if n := len(d.segs); n > 0 && d.segs[n-1].size == 0 { // its first write failed
-		s = d.segs[n-1]
+		s, known = d.segs[n-1], true
 	}
-	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	flag := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if d.respare(s.path) {
+		flag = os.O_WRONLY
+	}
+	f, err := os.OpenFile(s.path, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	d.file = f
-	if s.size > 0 || len(d.segs) == 0 || d.segs[len(d.segs)-1] != s {
+	if !known {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		d.segs = append(d.segs, s)
@@ -34,12 +39,29 @@ func (d *diskLog) active(j *Journal, from uint64) (*segment, error) {
 	return s, nil
 }
 
+// respare gives the file of the segment that was dropped last a new name; false says that there is none. No reader
+// takes what it reads in it from now on for the old segment's.
+func (d *diskLog) respare(path string) bool {
+	s := d.spare
+	if s == nil {
+		return false
+	}
+	d.spare = nil
+	if err := os.Rename(s.path, path); err != nil {
+		d.remove(s.path)
+		return false
+	}
+	return true
+}
+
 // seal ends the writing to the newest segment.
 func (d *diskLog) seal() {
-	if d.file != nil {
-		_ = d.file.Close() // every write was checked
-		d.file = nil
+	if d.file == nil {
+		return
 	}
+	_ = d.file.Truncate(d.segs[len(d.segs)-1].size) // of a file that was another segment's
+	_ = d.file.Close()                              // every write was checked
+	d.file = nil
 }
 
 // write writes what e has gathered behind s. What an error leaves behind is written over later.
@@ -77,7 +99,6 @@ func (j *Journal) dropOldest(e *encoder, all bool) bool {
 	}
 	j.mu.Lock()
 	d.segs = d.segs[1:]
-	d.bytes -= s.size
 	if k != nil {
 		if len(d.kept) == 0 || d.kept[len(d.kept)-1] != k {
 			d.kept = append(d.kept, k)
@@ -87,8 +108,13 @@ func (j *Journal) dropOldest(e *encoder, all bool) bool {
 		d.bytes += e.size
 		d.numbers = append(d.numbers, numbers...)
 	}
+	d.bytes -= s.size
 	j.mu.Unlock()
-	d.remove(s.path)
+	if d.spare == nil && !all && s.size <= d.segmentBytes()*2 {
+		d.spare = s
+	} else {
+		d.remove(s.path)
+	}
 	if len(d.kept) > 2 {
 		d.dropKept(j)
 	}
@@ -103,11 +129,16 @@ func (d *diskLog) essentials(s *segment, e *encoder) (numbers []uint64) {
 		last = d.numbers[n-1]
 	}
 	sc := scan{f: s, epoch: d.epoch, end: s.size, firstBad: s.seen}
-	for {
+	if !s.unlisted {
+		sc.step = smallStep
+	}
+	for i := 0; s.unlisted || i < len(s.essentials); i++ {
+		if !s.unlisted {
+			sc.off = s.essentials[i]
+		}
 		h, ok := sc.next()
 		if !ok {
-			d.budget.damaged(s.path, sc.damages)
-			return numbers
+			break
 		}
 		if h.flags&flagEssential != 0 && h.seq > last && h.size() <= d.keptBytes() {
 			if _, ok := sc.body(h); ok {
@@ -118,6 +149,8 @@ func (d *diskLog) essentials(s *segment, e *encoder) (numbers []uint64) {
 		}
 		sc.skip(h)
 	}
+	d.budget.damaged(s.path, sc.damages)
+	return numbers
 }
 
 // keptBytes is the size after which the next kept file begins.
@@ -189,6 +222,9 @@ func (j *Journal) erase() {
 	d.erased = true
 	j.mu.Lock()
 	files := append(d.kept, d.segs...)
+	if d.spare != nil {
+		files = append(files, d.spare)
+	}
 	d.segs, d.kept, d.numbers, d.bytes = nil, nil, nil, 0
 	j.mu.Unlock()
 	for _, s := range files {

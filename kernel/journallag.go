@@ -54,6 +54,9 @@ func (j *Journal) fillFromDisk(c *cursor, buf []Entry) (n int) {
 	n = s.fill(c, buf)
 	j.mu.Lock()
 
+	if !d.has(seg) { // it was dropped meanwhile, and its file may have got another's records
+		return 0
+	}
 	if damages := l.scan.damages; damages > 0 && l.scan.lastBad >= seg.seen {
 		seg.seen = l.scan.lastBad + 1
 		d.budget.damaged(seg.path, damages)
@@ -61,11 +64,9 @@ func (j *Journal) fillFromDisk(c *cursor, buf []Entry) (n int) {
 	l.scan.damages, l.scan.firstBad = 0, seg.seen
 	if err := l.scan.err; err != nil && n == 0 {
 		l.scan.err = nil
-		switch {
-		case !d.has(seg): // it was dropped before it could be opened
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
 			c.pause = true
-		default:
+		} else {
 			d.budget.unreadable(seg.path, err)
 			if gap := s.missing(s.last + 1); gap != nil {
 				buf[0], n = Entry{Seq: s.told, Gap: gap}, 1

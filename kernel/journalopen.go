@@ -144,18 +144,17 @@ func (d *diskLog) measure() {
 		}
 		s.last = s.first - 1
 	}
+	for _, s := range d.segs {
+		s.unlisted = true
+	}
 	if n := len(d.segs); n > 0 {
-		s := d.segs[n-1]
-		d.survey(s, func(h recordHead, off int64) {
-			if h.seq == s.last+1 { // a reader that begins at a gap must read what tells of it
-				s.note(h.seq, off)
-			}
-			s.last = max(s.last, h.seq)
-		})
-		d.written = s.last
+		d.bytes -= d.segs[n-1].size
+		d.end(d.segs[n-1])
+		d.bytes += d.segs[n-1].size
+		d.written = d.segs[n-1].last
 	}
 	for _, k := range d.kept {
-		d.survey(k, func(h recordHead, _ int64) {
+		d.survey(k, func(h recordHead) {
 			if len(d.segs) > 0 && h.seq >= d.segs[0].first || h.seq <= k.last {
 				return // it is in a segment, too: the host ended between the two
 			}
@@ -166,21 +165,52 @@ func (d *diskLog) measure() {
 	}
 }
 
+// end finds the end of the newest segment. Behind it there may be what was in the file before it was this segment's.
+func (d *diskLog) end(s *segment) {
+	end, older := int64(0), false
+	damages, sc := 0, scan{f: s, epoch: d.epoch, end: s.size}
+	for {
+		h, ok := sc.next()
+		if !ok {
+			break
+		}
+		if h.seq < s.first {
+			older = true
+			break
+		}
+		if h.seq == s.last+1 { // a reader that begins at a gap must read what tells of it
+			s.note(h.seq, sc.off)
+		}
+		s.last = max(s.last, h.seq)
+		sc.skip(h)
+		end, damages = sc.off, sc.damages
+	}
+	if older {
+		_ = os.Truncate(s.path, end)
+		s.size = end
+	} else {
+		damages = sc.damages
+	}
+	s.seen = s.size
+	d.budget.damaged(s.path, damages)
+	if sc.err != nil {
+		d.budget.unreadable(s.path, sc.err)
+	}
+}
+
 // survey calls f for each record of s.
-func (d *diskLog) survey(s *segment, f func(h recordHead, off int64)) {
+func (d *diskLog) survey(s *segment, f func(h recordHead)) {
 	sc := scan{f: s, epoch: d.epoch, end: s.size}
 	for {
 		h, ok := sc.next()
 		if !ok {
 			break
 		}
-		f(h, sc.off)
+		f(h)
 		sc.skip(h)
 	}
-	if sc.damages > 0 {
-		s.seen = sc.lastBad + 1
-		d.budget.damaged(s.path, sc.damages)
-	}
+	s.seen = s.size
+	d.budget.damaged(s.path, sc.damages)
 	if sc.err != nil {
 		d.budget.unreadable(s.path, sc.err)
 	}

@@ -33,9 +33,7 @@ func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-
 		default:
 			c.settle()
 			j.wait = append(j.wait, c)
-			if j.disk != nil && j.bytes > idleBytes {
-				j.trimWritten()
-			}
+			j.rest()
 		}
 		j.mu.Unlock()
 		select {
@@ -48,6 +46,19 @@ func (j *Journal) nextBatch(ctx context.Context, c *cursor, buf []Entry, stop <-
 			j.unwait(c)
 			return 0, fault.Wrap(fault.Canceled, context.Cause(ctx), "no longer waiting for messages")
 		}
+	}
+}
+
+// rest gives up what was kept for a reader who has now read all. mu is held.
+func (j *Journal) rest() {
+	if j.disk == nil {
+		return
+	}
+	if j.bytes > idleBytes {
+		j.trimWritten()
+	}
+	if j.disk.bytes+j.disk.segmentBytes() > j.disk.limit {
+		j.ask()
 	}
 }
 

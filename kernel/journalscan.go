@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -15,6 +16,7 @@ type scan struct {
 	off, end int64 // what is still to be read
 	chunk    []byte
 	at       int64 // where chunk begins in the file
+	step     int64 // how much is read at a time; 0 is chunkBytes
 
 	damages  int   // places where there is no record, or one with a wrong checksum
 	lastBad  int64 // the newest of these
@@ -24,6 +26,9 @@ type scan struct {
 
 // chunkBytes is how much of a file is read at a time, and so about what a lagging reader costs in memory.
 const chunkBytes = 128 << 10
+
+// smallStep is for who looks at single records.
+const smallStep = 4 << 10
 
 var magicBytes = binary.LittleEndian.AppendUint32(nil, recordMagic)
 
@@ -90,7 +95,7 @@ func (s *scan) peek(n int64) []byte {
 	if from := s.off - s.at; from >= 0 && from+n <= int64(len(s.chunk)) {
 		return s.chunk[from:]
 	}
-	chunk := make([]byte, min(max(n, chunkBytes), left))
+	chunk := make([]byte, min(max(n, cmp.Or(s.step, chunkBytes)), left))
 	have := 0
 	if from := s.off - s.at; from >= 0 && from < int64(len(s.chunk)) {
 		have = copy(chunk, s.chunk[from:])

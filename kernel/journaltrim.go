@@ -20,6 +20,18 @@ func (j *Journal) shrink() {
 	}
 }
 
+// unread tells whether a reader who is there has not read all of s.
+func (j *Journal) unread(s *segment) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for c := range j.cursors {
+		if !c.away && c.mayForget() < s.last {
+			return true
+		}
+	}
+	return false
+}
+
 // forgo gives up what is no longer needed now that a reader has gone.
 func (j *Journal) forgo() {
 	if j.disk != nil {

@@ -7,7 +7,7 @@ const (
 	// cost a reader that comes later. It gathers the small messages of a burst into one write.
 	flushDelay = 10 * time.Millisecond
 	// flushBytes is how much is written at once, without waiting for flushDelay.
-	flushBytes = 256 << 10
+	flushBytes = 512 << 10
 	// retryAfter is when a write that failed is tried again.
 	retryAfter = time.Second
 	// idleBytes is what a journal may hold in memory that all its readers have read.
@@ -18,22 +18,23 @@ const (
 	reasonAnew = "the kernel host ended and came back: what the kernel said meanwhile is not known"
 )
 
-// memoryBounds are what a journal on disk may hold in memory, in bytes. One message more than that may always be
-// held, of any size: the newest in the backlog, or the oldest in the window.
+// memoryBounds are what a journal on disk may hold in memory, in bytes. It may always hold one message more than
+// that, of any size.
 type memoryBounds struct {
-	// backlog is for what is not written yet. Beyond it the journal draws from what all journals share, in
-	// steps, up to stalled: a disk that stalls for as long as a kernel needs to say that costs nothing.
-	backlog, step, stalled int64
+	// free is a journal's own. Beyond it, it draws from what all journals share, in steps, up to most: for a disk
+	// that stalls, and for readers that fall behind for a moment.
+	free, step, most int64
+	// window is what it holds at most of what is written, for readers that have not read it. They have it from the
+	// files otherwise, which costs three times as much.
+	window int64
 	// kept is for the replies and statuses among what is given up unwritten.
 	kept int64
-	// window is for what is written, for readers that have nearly caught up.
-	window int64
 }
 
-var defaultMemory = memoryBounds{backlog: 1 << 20, step: 1 << 20, stalled: 64 << 20, kept: 1 << 20, window: 8 << 20}
+var defaultMemory = memoryBounds{free: 1 << 20, step: 1 << 20, most: 128 << 20, window: 32 << 20, kept: 1 << 20}
 
-// sharedBacklog is what all journals together may draw.
-const sharedBacklog = 128 << 20
+// sharedMemory is what all journals together may draw.
+const sharedMemory = 256 << 20
 
 // spill sees to it that what was appended gets written, and bounds what is not. mu is held.
 func (j *Journal) spill() {
@@ -43,12 +44,12 @@ func (j *Journal) spill() {
 		j.kicked = true
 		d.budget.hurry()
 	}
-	for j.unwritten > j.memory.backlog+j.drawn {
-		if j.drawn < j.memory.stalled && d.budget.draw(j.memory.step) {
+	for j.bytes > j.memory.free+j.drawn {
+		if j.drawn < j.memory.most && d.budget.draw(j.memory.step) {
 			j.drawn += j.memory.step
 			continue
 		}
-		if j.n == 1 || j.unwritten-j.at(0).size <= j.memory.backlog+j.drawn {
+		if j.n == 1 || j.bytes-j.at(0).size <= j.memory.free+j.drawn {
 			return
 		}
 		j.evict()
@@ -57,7 +58,7 @@ func (j *Journal) spill() {
 
 // repay gives back what is drawn beyond need. mu is held.
 func (j *Journal) repay() {
-	for m := j.memory; j.drawn > 0 && j.unwritten <= m.backlog+j.drawn-m.step; {
+	for m := j.memory; j.drawn > 0 && j.bytes <= m.free+j.drawn-m.step; {
 		j.disk.budget.draw(-m.step)
 		j.drawn -= m.step
 	}
@@ -69,6 +70,9 @@ type batch struct {
 	upTo uint64 // what has a number up to here is in recs, or is given up
 	from uint64 // the first number that it is about
 	ring int    // recs[ring:] came from the ring; those before it are what is kept of a gap, which they follow
+
+	places     []place
+	essentials []int64
 }
 
 // take gathers what is to be written next. mu is held.
@@ -109,7 +113,7 @@ func (j *Journal) flush(e *encoder, b *batch) error {
 	if err != nil {
 		return err
 	}
-	places := e.batch(d, b, seg.size)
+	e.batch(d, b, seg.size)
 	if err := d.write(seg, e); err != nil {
 		return err
 	}
@@ -117,31 +121,36 @@ func (j *Journal) flush(e *encoder, b *batch) error {
 	defer j.mu.Unlock()
 	seg.size += e.size
 	seg.last = b.upTo
-	for _, p := range places {
+	for _, p := range b.places {
 		seg.note(p.seq, p.off)
 	}
+	seg.list(b.essentials)
 	d.bytes += e.size
 	j.wrote(b.upTo)
 	return nil
 }
 
-// batch encodes b for the file's place off, and tells where in it a reader may begin.
-func (e *encoder) batch(d *diskLog, b *batch, off int64) (places []place) {
+// batch encodes b for the file's place off, and notes where in it a reader may begin and what is essential.
+func (e *encoder) batch(d *diskLog, b *batch, off int64) {
 	e.reset(d.epoch)
-	places = append(places, place{b.from, off})
+	b.places = append(b.places[:0], place{b.from, off})
+	b.essentials = b.essentials[:0]
 	last := off
 	for i := range b.recs {
 		r := &b.recs[i]
-		if at := off + e.size; i > 0 && i >= b.ring && at-last >= indexStep {
-			places = append(places, place{r.seq, at})
+		at := off + e.size
+		if i > 0 && i >= b.ring && at-last >= indexStep {
+			b.places = append(b.places, place{r.seq, at})
 			last = at
+		}
+		if essential(r) {
+			b.essentials = append(b.essentials, at)
 		}
 		if r.size > d.limit || !e.add(r) {
 			e.add(&record{seq: r.seq, gap: &Gap{Dropped: 1, Reason: reasonHuge}})
 			d.budget.gaveUp(1)
 		}
 	}
-	return places
 }
 
 // wrote notes that all up to seq is written. mu is held.
@@ -154,7 +163,6 @@ func (j *Journal) wrote(seq uint64) {
 	for len(j.kept) > 0 && j.kept[0].seq <= seq {
 		j.dropKept()
 	}
-	j.repay()
 	j.trimWritten()
 	if j.unwritten > 0 {
 		j.ask()
@@ -183,4 +191,5 @@ func (j *Journal) trimWritten() {
 		j.drop()
 	}
 	j.shrink()
+	j.repay()
 }
