@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 COUNT    ?= 1
 
 .DEFAULT_GOAL := build
-.PHONY: run build cross test lint fuzz bench conformance cover clean
+.PHONY: run build cross test lint fuzz soak bench conformance cover clean
 
 build: ## bin/nbserv
 	$(BUILD) -o bin/nbserv ./cmd/nbserv
@@ -43,6 +43,9 @@ lint: ## gofmt, vet, staticcheck, govulncheck
 
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
+
+soak: ## 10,000 sessions come and go; CYCLES is another number
+	NBSERV_E2E_CYCLES=$(or $(CYCLES),10000) $(GO) test -count=1 -v -timeout 4h -run 'TestNothingIsLeftBehind_P11' ./e2e
 
 bench: build ## nbserv beside jupyter_server; BENCH="relay rest" measures these groups only
 	@scripts/bench.sh

@@ -5,20 +5,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// cycles is how many sessions come and go.
+// cycles is how many sessions come and go; NBSERV_E2E_CYCLES is another number, for a soak.
 const cycles = 200
+
+// maxGrowth is how much memory the server may have more after all these: what Go's collector leaves to itself.
+const maxGrowth = 16 << 20
 
 // belongings is what a server holds.
 type belongings struct {
 	descriptors []string // what they point to
 	goroutines  float64
 	processes   int
+	cgroups     []string
+	memory      float64
 	files       []string // below the temporary and the state folder
 }
 
@@ -26,6 +32,8 @@ func (s *synth) belongings() (b belongings) {
 	s.t.Helper()
 	b.processes = len(s.processes())
 	b.goroutines = s.metric("go_goroutines")
+	b.memory = s.metric("process_resident_memory_bytes")
+	b.cgroups = s.cgroups()
 	dir := fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid)
 	entries, err := os.ReadDir(dir)
 	require.NoError(s.t, err)
@@ -47,7 +55,7 @@ func (s *synth) belongings() (b belongings) {
 }
 
 // Sessions come, are used, and go; some have grandchildren that ran away into sessions of their own. Nothing of
-// them is left: no descriptor, no goroutine, no process, no file.
+// them is left: no descriptor, no goroutine, no memory, no process, no cgroup, no file.
 func TestNothingIsLeftBehind_P11(t *testing.T) {
 	s := startSynth(t)
 	s.wrapSpec("family", "setsid sleep 1000 & sleep 1000 & (setsid sh -c 'sleep 1000 & sleep 1000' &) ; exec_kernel")
@@ -73,7 +81,11 @@ func TestNothingIsLeftBehind_P11(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	before := s.belongings()
-	for i := range cycles {
+	n := cycles
+	if more, err := strconv.Atoi(os.Getenv("NBSERV_E2E_CYCLES")); err == nil {
+		n = more
+	}
+	for i := range n {
 		cycle(i)
 	}
 	client.CloseIdleConnections()
@@ -82,6 +94,10 @@ func TestNothingIsLeftBehind_P11(t *testing.T) {
 		after = s.belongings()
 		return after.processes == 0 && after.goroutines <= before.goroutines+2 && len(after.descriptors) <= len(before.descriptors)+1
 	}, "before: %v", &before)
+	t.Logf("%d cycles: memory %.1f -> %.1f MiB, goroutines %v -> %v, descriptors %d -> %d",
+		n, before.memory/(1<<20), after.memory/(1<<20), before.goroutines, after.goroutines, len(before.descriptors), len(after.descriptors))
+	require.Less(t, after.memory-before.memory, float64(maxGrowth))
+	require.Empty(t, after.cgroups)
 	require.ElementsMatch(t, before.files, after.files)
 	for _, file := range after.files {
 		require.NotContains(t, file, "kernel-", "a connection file")

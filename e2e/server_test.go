@@ -99,6 +99,7 @@ func prepare(t *testing.T, args ...string) *server {
 		if s.cmd == nil {
 			return
 		}
+		defer s.removeCgroups()
 		s.stop(syscall.SIGTERM)
 		// P13, S12: whatever a test did, no handler may have fallen over it.
 		if log := s.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {

@@ -180,6 +180,7 @@ func (s *synth) killKernels() {
 	for _, p := range s.processes() {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	}
+	s.removeCgroups()
 }
 
 // eventually waits until what holds.
