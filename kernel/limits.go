@@ -38,7 +38,6 @@ type Usage struct {
 	MemoryBytes int64         // as it counts towards its limit
 	CPU         time.Duration // processor time so far; 0 where nobody counts it
 	Processes   int           // threads included; 0 where nobody counts them
-	OOMKills    uint64        // processes that the system has ended because the memory limit was reached
 }
 
 // String is for people: "200 MiB of memory, 1.5 processors".

@@ -62,11 +62,17 @@ type metered struct {
 	Process
 	limit Enforced
 	usage Usage
+	kills uint64
 	done  chan struct{}
 }
 
-func (p *metered) Record() Record        { return Record{PID: 4711, Enforced: p.limit} }
-func (p *metered) Usage() (Usage, bool)  { return p.usage, true }
+func (p *metered) Record() Record       { return Record{PID: 4711, Enforced: p.limit} }
+func (p *metered) Usage() (Usage, bool) { return p.usage, true }
+
+func (p *metered) Memory() (int64, uint64, bool) {
+	return p.usage.MemoryBytes, p.kills, p.limit.MemoryBytes > 0
+}
+
 func (p *metered) Done() <-chan struct{} { return p.done }
 
 // A warning comes once, in the running cell, and again only after the memory was given back. A process that the
@@ -82,7 +88,7 @@ func TestMemoryWarningComesOnce(t *testing.T) {
 	cell := k.open.all()[0]
 	cell.busy = true
 	look := func(used int64, kills uint64) (said string) {
-		p.usage = Usage{MemoryBytes: used << 20, OOMKills: kills}
+		p.usage.MemoryBytes, p.kills = used<<20, kills
 		k.checkMemory()
 		mark := k.journal.Position()
 		k.journal.Append("", status(k.voice, stateIdle, nil))

@@ -50,6 +50,9 @@ type Process interface {
 	Exit() Exit
 	// Usage is what the process tree uses now; false where that is not known.
 	Usage() (Usage, bool)
+	// Memory is, for who asks often, what of its limit the process tree uses, and how many processes of it the
+	// system has ended for want of memory; false where there is no limit, or nothing known.
+	Memory() (used int64, kills uint64, ok bool)
 	// Release gives the process up, which lives on for whoever adopts it: from then on it is not watched, and
 	// Done may never be closed. It is called once, and nothing after it.
 	Release()

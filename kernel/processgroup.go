@@ -164,7 +164,7 @@ func (p *localProcess) inGroup() map[int]bool {
 func (p *localProcess) Usage() (Usage, bool) {
 	if p.group != nil {
 		if g, ok := p.group.Usage(); ok {
-			u := Usage{MemoryBytes: g.MemoryBytes, CPU: g.CPU, Processes: g.Processes, OOMKills: g.OOMKills}
+			u := Usage{MemoryBytes: g.MemoryBytes, CPU: g.CPU, Processes: g.Processes}
 			if u.CPU == 0 { // v1 counts it in a hierarchy that limits do not need
 				u.CPU = cpuTime(p.record.PID)
 			}
@@ -172,4 +172,18 @@ func (p *localProcess) Usage() (Usage, bool) {
 		}
 	}
 	return processUsage(p.record)
+}
+
+// Memory implements Process.
+func (p *localProcess) Memory() (used int64, kills uint64, ok bool) {
+	switch p.record.Enforced.MemoryBy {
+	case byCgroup:
+		if p.group != nil {
+			return p.group.Memory()
+		}
+	case byRlimit:
+		u, ok := processUsage(p.record)
+		return u.MemoryBytes, 0, ok
+	}
+	return 0, 0, false
 }

@@ -36,5 +36,4 @@ type Usage struct {
 	MemoryBytes int64         // without the file cache that the system can drop at once
 	CPU         time.Duration // processor time since the group was made; 0 where nobody counts it
 	Processes   int           // threads included; 0 where nobody counts them
-	OOMKills    uint64        // processes that were ended because the memory limit was reached
 }

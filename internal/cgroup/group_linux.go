@@ -265,18 +265,39 @@ func (g *Group) Usage() (Usage, bool) {
 		micros, _ := field(read(g.v2, "cpu.stat"), "usage_usec")
 		u.CPU = time.Duration(micros) * time.Microsecond
 	}
-	if u.MemoryBytes, ok = g.number("memory", "memory.current", "memory.usage_in_bytes"); !ok {
-		return u, false
+	if u.MemoryBytes, ok = g.memory(); ok {
+		u.MemoryBytes = max(0, u.MemoryBytes-g.fileCache())
 	}
-	cache := "inactive_file"
+	return u, ok
+}
+
+// Memory is what of its limit the group uses, as Usage tells it, and how many of its processes were ended for want of
+// memory; false when it has no limit. It is for who asks often: far from the limit, file cache may be counted.
+func (g *Group) Memory() (used int64, kills uint64, ok bool) {
+	used, ok = g.memory()
+	if !ok || g.limits.MemoryBytes == 0 {
+		return 0, 0, false
+	}
+	if used > g.limits.MemoryBytes/10*7 { // to find the cache is most of the work
+		used = max(0, used-g.fileCache())
+	}
+	n, _ := field(read("", g.OOMFile()), "oom_kill")
+	return used, uint64(n), true
+}
+
+// memory counts the file cache, too.
+func (g *Group) memory() (int64, bool) {
+	return g.number("memory", "memory.current", "memory.usage_in_bytes")
+}
+
+// fileCache is what the system can drop at once.
+func (g *Group) fileCache() int64 {
+	name := "inactive_file"
 	if g.has["memory"] != g.v2 {
-		cache = "total_inactive_file"
+		name = "total_inactive_file"
 	}
-	inactive, _ := field(read(g.has["memory"], "memory.stat"), cache)
-	u.MemoryBytes = max(0, u.MemoryBytes-inactive)
-	kills, _ := field(read("", g.OOMFile()), "oom_kill")
-	u.OOMKills = uint64(kills)
-	return u, true
+	n, _ := field(read(g.has["memory"], "memory.stat"), name)
+	return n
 }
 
 // field reads a line "name N" of text.

@@ -25,13 +25,14 @@ func (*Tree) Find(string) *Group                 { return nil }
 // Load finds no group.
 func Load([]string) *Group { return nil }
 
-func (*Group) Paths() []string           { return nil }
-func (*Group) Limits() Limits            { return Limits{} }
-func (*Group) LimitReached() bool        { return false }
-func (*Group) OOMFile() string           { return "" }
-func (*Group) Usage() (Usage, bool)      { return Usage{}, false }
-func (*Group) Close() error              { return nil }
-func (*Group) Start(cmd *exec.Cmd) error { return cmd.Start() }
-func (*Group) Seal()                     {}
-func (*Group) PIDs() []int               { return nil }
-func (*Group) Kill(time.Duration) error  { return nil }
+func (*Group) Paths() []string               { return nil }
+func (*Group) Limits() Limits                { return Limits{} }
+func (*Group) Memory() (int64, uint64, bool) { return 0, 0, false }
+func (*Group) LimitReached() bool            { return false }
+func (*Group) OOMFile() string               { return "" }
+func (*Group) Usage() (Usage, bool)          { return Usage{}, false }
+func (*Group) Close() error                  { return nil }
+func (*Group) Start(cmd *exec.Cmd) error     { return cmd.Start() }
+func (*Group) Seal()                         {}
+func (*Group) PIDs() []int                   { return nil }
+func (*Group) Kill(time.Duration) error      { return nil }

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // realTree is a tree on this machine's cgroups.
-func realTree(t *testing.T) *Tree {
+func realTree(t testing.TB) *Tree {
 	t.Helper()
 	tree, err := Open(fmt.Sprintf("nbserv-test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
 	if errors.Is(err, ErrNone) {
@@ -118,9 +118,9 @@ func TestMemoryLimit(t *testing.T) {
 	cmd, _ := start(t, g, "tail", "/dev/zero") // keeps the last line, which has no end
 	require.Error(t, cmd.Wait())
 	require.Equal(t, syscall.SIGKILL, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
-	u, ok := g.Usage()
+	_, kills, ok := g.Memory()
 	require.True(t, ok)
-	require.EqualValues(t, 1, u.OOMKills)
+	require.EqualValues(t, 1, kills)
 	require.True(t, g.LimitReached())
 }
 
@@ -151,4 +151,25 @@ func TestFindsAgain(t *testing.T) {
 	}
 	require.Nil(t, tree.Find("k2"))
 	require.Nil(t, Load([]string{"/nowhere"}))
+}
+
+// What a kernel's cgroup costs at its start and end.
+func BenchmarkNewAndClose(b *testing.B) {
+	tree := realTree(b)
+	for b.Loop() {
+		g, err := tree.New("k", Limits{MemoryBytes: 1 << 30, CPUs: 1, Processes: 100})
+		require.NoError(b, err)
+		require.NoError(b, g.Close())
+	}
+}
+
+// What a look at a kernel's memory costs.
+func BenchmarkMemory(b *testing.B) {
+	g, err := realTree(b).New("k", Limits{MemoryBytes: 1 << 30})
+	require.NoError(b, err)
+	for b.Loop() {
+		if _, _, ok := g.Memory(); !ok {
+			b.Skip("no memory controller for us")
+		}
+	}
 }

@@ -165,3 +165,6 @@ func (p process) Release()              {}
 
 // Usage is not known: a scripted kernel is part of this process.
 func (p process) Usage() (kernel.Usage, bool) { return kernel.Usage{}, false }
+
+// Memory is not known either.
+func (p process) Memory() (used int64, kills uint64, ok bool) { return 0, 0, false }
