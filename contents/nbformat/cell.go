@@ -53,6 +53,12 @@ func (c Cell) outputs() []node {
 	return slices.DeleteFunc(slices.Clone(list.kids), func(o node) bool { return !counts(&o) })
 }
 
+// HasInput says whether the cell shows prompts, or what was typed at them: what digests leave out.
+func (c Cell) HasInput() bool {
+	list := c.n.get("outputs")
+	return list != nil && slices.ContainsFunc(list.kids, func(o node) bool { return !counts(&o) })
+}
+
 // Digest names the cell's outputs.
 func (c Cell) Digest() (d Digest) {
 	for _, o := range c.outputs() {

@@ -103,6 +103,8 @@ type Outputs struct {
 	ids map[string][]*output
 	// clearNext is clear_output(wait=True): the next output takes the place of all.
 	clearNext bool
+	// prompt waits for its answer, at the end; nil when there is none.
+	prompt *string
 	// Once there was too much, list[:head] stays, and left are the bytes left out after it.
 	full bool
 	head int
@@ -241,18 +243,25 @@ func (o *Outputs) Clear() {
 	o.full, o.head, o.left = false, 0, 0
 }
 
-// Prompt shows a prompt that waits for its answer.
-func (o *Outputs) Prompt(text string) { o.Write(stdin, []byte(text)) }
+// Prompt shows a prompt that waits for its answer, after all outputs until Answer.
+func (o *Outputs) Prompt(text string) { o.prompt = &text }
 
-// Answer completes the prompt shown last by what was typed, as JupyterLab 4.6 does. "" only ends its line.
+// Answer completes the prompt by what was typed, as JupyterLab 4.6 does. "" only ends its line.
 func (o *Outputs) Answer(value string) {
-	if last := o.last(); last == nil || last.stream == nil || last.stream.name != stdin {
+	if o.prompt == nil {
 		return
 	}
 	if value != "" {
 		value = " " + value
 	}
-	o.Write(stdin, []byte(value+"\n"))
+	text := *o.prompt + value + "\n"
+	o.prompt = nil
+	o.Write(stdin, []byte(text))
+}
+
+// HasInput says whether there are prompts, or what was typed at them: what digests leave out.
+func (o *Outputs) HasInput() bool {
+	return o.prompt != nil || slices.ContainsFunc(o.list, func(one *output) bool { return one.stream != nil && one.stream.name == stdin })
 }
 
 // Notice says something in the server's own name, in the stream stderr.
@@ -367,7 +376,13 @@ func (o *Outputs) AppendJSON(b []byte) []byte {
 		b = o.appendLeftOut(b, i)
 		b = one.appendJSON(separate(b))
 	}
-	return append(o.appendLeftOut(b, len(o.list)), ']')
+	b = o.appendLeftOut(b, len(o.list))
+	if o.prompt != nil {
+		asked := newStream(stdin)
+		asked.append([]byte(*o.prompt))
+		b = (&output{stream: asked}).appendJSON(separate(b))
+	}
+	return append(b, ']')
 }
 
 // appendLeftOut appends the notice if it stands before the i-th output.
@@ -402,6 +417,7 @@ type saved struct {
 	Displays  map[string][]int `json:"displays,omitempty"`
 	Cursor    int              `json:"cursor"`
 	ClearNext bool             `json:"clear_next,omitempty"`
+	Prompt    *string          `json:"prompt,omitempty"`
 	Full      bool             `json:"full,omitempty"`
 	Head      int              `json:"head,omitempty"`
 	Left      int64            `json:"left,omitempty"`
@@ -410,7 +426,7 @@ type saved struct {
 
 // MarshalJSON writes all that UnmarshalJSON needs to go on.
 func (o *Outputs) MarshalJSON() ([]byte, error) {
-	s := saved{Cursor: atEnd, ClearNext: o.clearNext, Full: o.full, Head: o.head, Left: o.left, Limit: o.limit}
+	s := saved{Cursor: atEnd, ClearNext: o.clearNext, Full: o.full, Head: o.head, Left: o.left, Limit: o.limit, Prompt: o.prompt}
 	b := []byte{'['}
 	for _, one := range o.list {
 		b = one.appendJSON(separate(b))
@@ -443,7 +459,7 @@ func (o *Outputs) UnmarshalJSON(b []byte) error {
 	if s.Head < 0 || s.Head > len(list) || s.Limit <= 0 {
 		return errors.New("outputs with a wrong head or limit")
 	}
-	*o = Outputs{limit: s.Limit, clearNext: s.ClearNext, full: s.Full, head: s.Head, left: s.Left}
+	*o = Outputs{limit: s.Limit, clearNext: s.ClearNext, full: s.Full, head: s.Head, left: s.Left, prompt: s.Prompt}
 	for i := range list {
 		one := &output{raw: compact(&list[i]), sum: digestOf(&list[i])}
 		if list[i].get("output_type").text() == "stream" {

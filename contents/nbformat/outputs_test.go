@@ -109,9 +109,12 @@ func TestPromptsAndAnswers(t *testing.T) {
 	o.Prompt("name:")
 	require.JSONEq(t, `[`+stdout("hello\n")+`,{"output_type":"stream","name":"stdin","text":"name:"}]`, string(o.AppendJSON(nil)))
 	require.Equal(t, before, o.Digest(), "what was typed is no kernel's output")
+	o = again(t, o)
+	play(o, text("stdout", "said before, come late\n"))
+	require.JSONEq(t, `[`+stdout("hello\nsaid before, come late\n")+`,{"output_type":"stream","name":"stdin","text":"name:"}]`, string(o.AppendJSON(nil)))
 	o.Answer("bob")
 	play(o, text("stdout", "hi bob\n"))
-	require.JSONEq(t, `[`+stdout("hello\n")+`,{"output_type":"stream","name":"stdin","text":"name: bob\n"},`+stdout("hi bob\n")+`]`,
+	require.JSONEq(t, `[`+stdout("hello\nsaid before, come late\n")+`,{"output_type":"stream","name":"stdin","text":"name: bob\n"},`+stdout("hi bob\n")+`]`,
 		string(o.AppendJSON(nil)))
 	require.Equal(t, o.Digest(), digestFromPage(t, string(o.AppendJSON(nil))))
 	o.Answer("nobody asked")

@@ -150,6 +150,9 @@ func (k *Kernel) end(e kernel.Exit, graceful bool) {
 	}
 	k.exit, k.graceful, k.ended = e, graceful, true
 	close(k.ending)
+	if k.current != nil {
+		k.current.interrupt() // what a Script waits for
+	}
 }
 
 // ConnectionFile is the path of the file the kernel serves.

@@ -37,10 +37,9 @@ type book struct {
 
 	// guarded by the Keeper's mu
 	following bool
-	known     bool            // this process has looked at it
-	departed  uint64          // Status.Departed when it was followed last
-	heard     uint64          // Status.Departed as last heard of
-	looked    kernel.Position // the journal was read at least up to there
+	known     bool   // this process has looked at it
+	departed  uint64 // Status.Departed when it was followed last
+	heard     uint64 // Status.Departed as last heard of
 }
 
 // notes are what is written down of a book.

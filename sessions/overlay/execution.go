@@ -61,7 +61,8 @@ type facts struct {
 	Shown bool `json:"shown,omitempty"`
 	Seen  bool `json:"seen,omitempty"`
 	// Witnesses are the client sessions that were there before the first output, but for one that saw it come:
-	// their pages may show no outputs without anybody having cleared them. So may pages that come up to EmptyUntil.
+	// their pages may show no outputs without anybody having cleared them. So may pages that come up to EmptyUntil,
+	// which is set when somebody has read the notebook while there were none: he read it before he came.
 	Witnesses  []string  `json:"witnesses,omitempty"`
 	EmptyUntil time.Time `json:"empty_until,omitzero"`
 }
@@ -70,7 +71,8 @@ type facts struct {
 type prompt struct {
 	Text     string          `json:"prompt"`
 	Password bool            `json:"password"`
-	Header   json.RawMessage `json:"header"`          // of the request
+	Header   json.RawMessage `json:"header"` // of the request
+	Date     time.Time       `json:"date"`
 	Typed    string          `json:"typed,omitempty"` // the answer, when it came from here
 }
 

@@ -175,7 +175,7 @@ func (k *Keeper) unfollow(b *book, st kernel.Status) bool {
 		return false
 	}
 	b.rest()
-	b.departed, b.looked, b.following = st.Departed, st.Position, false
+	b.departed, b.following = st.Departed, false
 	return true
 }
 

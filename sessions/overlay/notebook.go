@@ -68,7 +68,7 @@ func (k *Keeper) catchUp(ctx context.Context, b *book, reader bool) {
 		return
 	}
 	k.mu.Lock()
-	due := b.following || !b.known || st.Departed != b.departed || reader && st.Position != b.looked
+	due := b.following || !b.known || st.Departed != b.departed || reader && !b.reached(st.Position)
 	k.mu.Unlock()
 	if !due {
 		return
@@ -137,16 +137,16 @@ func (k *Keeper) merge(ctx context.Context, b *book, path string, nb *nbformat.N
 			b.giveUp(old, path)
 		}
 		taken[cell] = x
-		switch b.judgeFile(x, p, cell, modified) {
-		case stale:
-			if b.give(x, p, cell, why) {
+		switch v := b.judgeFile(x, p, cell, modified); {
+		case v == stale, v == same && x.outputs.HasInput() && !cell.HasInput():
+			if b.give(x, cell, why) {
 				merged = append(merged, cell)
 			}
-		case same:
-			b.isThere(x, p, cell, why)
-		case cleared:
+		case v == same:
+			b.isThere(x, p, why)
+		case v == cleared:
 			b.clearAt(x, path)
-		case over:
+		case v == over:
 			b.giveUp(x, path)
 		}
 	}
@@ -183,7 +183,7 @@ func (x *execution) find(path string, nb *nbformat.Notebook) (cell nbformat.Cell
 }
 
 // give puts x's outputs into a cell.
-func (b *book) give(x *execution, p *place, cell nbformat.Cell, why purpose) bool {
+func (b *book) give(x *execution, cell nbformat.Cell, why purpose) bool {
 	if err := cell.SetOutputs(x.outputs.AppendJSON(nil), x.Count); err != nil {
 		return false // they are ours, and parse
 	}
@@ -201,13 +201,13 @@ func (b *book) wasRead(x *execution) {
 	if x.Digest == 0 {
 		x.EmptyUntil = time.Now().Add(pageLoad)
 	} else {
-		x.Seen = true
+		x.Seen, x.EmptyUntil = true, time.Time{}
 	}
 	b.touched = time.Now()
 }
 
 // isThere deals with an execution whose outputs a file has.
-func (b *book) isThere(x *execution, p *place, cell nbformat.Cell, why purpose) {
+func (b *book) isThere(x *execution, p *place, why purpose) {
 	switch {
 	case why == reading && (x.Shown || x.State == running):
 		b.wasRead(x)
@@ -291,7 +291,7 @@ func (k *Keeper) saving(ctx context.Context, b *book, path string, nb *nbformat.
 		}
 		switch b.judgeSaved(x, p, cell, k.cfg.Asleep) {
 		case stale:
-			b.give(x, p, cell, folding)
+			b.give(x, cell, folding)
 			then(func() { x.Shown = true }) // until that page is gone, it may save its older outputs again
 		case cleared:
 			then(func() { b.clearAt(x, path) })

@@ -99,7 +99,9 @@ func (b *book) published(x *execution, m *kernel.Message) {
 	default:
 		if c, ok := nbformat.ParseChange(m.Header.MsgType, m.Parts[kernel.PartContent]); ok {
 			b.begin(x, time.Time{})
-			x.answered()
+			if x.Input != nil && !sent(m).Before(x.Input.Date) { // the channels may change places
+				x.answered()
+			}
 			b.show(x, m, c)
 		}
 	}
@@ -210,7 +212,7 @@ func (b *book) asksInput(x *execution, m *kernel.Message) {
 	}
 	b.begin(x, sent(m))
 	x.answered()
-	x.Input = &prompt{Text: content.Prompt, Password: content.Password, Header: slices.Clone(m.Parts[kernel.PartHeader])}
+	x.Input = &prompt{Text: content.Prompt, Password: content.Password, Header: slices.Clone(m.Parts[kernel.PartHeader]), Date: sent(m)}
 	x.outputs.Prompt(content.Prompt)
 	x.touch()
 }
