@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,11 +94,12 @@ type model struct {
 // page is a browser's page with one notebook, which does as JupyterLab 4.6 does.
 type page struct {
 	*socket
-	s    *server
-	path string
-	id   string // the session's
-	nb   book
-	hash string // of the file as it was read or saved last
+	s      *server
+	path   string
+	id     string // the session's
+	nb     book
+	kernel string
+	hash   string // of the file as it was read or saved last
 }
 
 // write puts a notebook into the root folder.
@@ -138,7 +140,38 @@ func (s *server) open(path string) *page {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	require.Equal(s.t, 201, s.call("POST", "api/sessions", map[string]any{"path": path, "name": name, "type": "notebook",
 		"kernel": map[string]any{"name": "python3"}}, &session).StatusCode)
-	return &page{socket: s.dial(s.t, session.Kernel.ID), s: s, path: path, id: session.ID, nb: m.Content, hash: m.Hash}
+	return &page{socket: s.dial(s.t, session.Kernel.ID), s: s, path: path, id: session.ID, kernel: session.Kernel.ID, nb: m.Content, hash: m.Hash}
+}
+
+// in is s for a sub-test.
+func (s *server) in(t *testing.T) *server {
+	one := *s
+	one.t = t
+	return &one
+}
+
+// wake connects a page again that was asleep.
+func (p *page) wake() {
+	p.t.Helper()
+	conn, _, err := p.s.upgrade(p.kernel+"/channels?session_id="+p.session, p.s.bearer())
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { conn.Close() })
+	p.Conn = conn
+}
+
+// clear clears a cell by hand.
+func (p *page) clear(id string) { p.cell(id).Outputs, p.cell(id).Count = []output{}, nil }
+
+// idle waits until a kernel has nothing to do.
+func (s *server) idle(kernel string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		var m struct {
+			State string `json:"execution_state"`
+		}
+		s.call("GET", "api/kernels/"+kernel, nil, &m)
+		return m.State == "idle"
+	}, patience, 10*time.Millisecond)
 }
 
 // cell finds a cell of the page.
@@ -154,10 +187,9 @@ func (p *page) cell(id string) *cell {
 // start runs a cell, which loses what it shows.
 func (p *page) start(id string) (msgID string) {
 	p.t.Helper()
-	c := p.cell(id)
-	c.Outputs, c.Count = []output{}, nil
+	p.clear(id)
 	msgID = uuid.NewString()
-	content := code(string(c.Source))
+	content := code(string(p.cell(id).Source))
 	content["allow_stdin"] = true
 	require.NoError(p.t, p.WriteJSON(map[string]any{
 		"channel":       "shell",
