@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -181,5 +180,3 @@ func (s *site) pageConfig(path string) map[string]any {
 	require.NoError(s.t, json.Unmarshal([]byte(raw), &v), raw)
 	return v
 }
-
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }

@@ -26,21 +26,13 @@ func parseLocale(name string) (language.Tag, bool) {
 	return tag, err == nil
 }
 
-// languageName is what a locale is called in another one: "French (France)".
-func languageName(locale, in string) string {
-	tag, ok := parseLocale(locale)
-	if !ok {
-		tag = language.English
-	}
-	inTag, ok := parseLocale(in)
-	if !ok {
-		inTag = language.English
-	}
-	namer := display.Tags(inTag)
+// languageName is what a locale is called in another one, in English where that one is not known: "French (France)".
+func languageName(locale, in language.Tag) string {
+	namer := display.Tags(in)
 	if namer == nil {
 		namer = display.English.Tags()
 	}
-	return capital(namer.Name(tag))
+	return capital(namer.Name(locale))
 }
 
 func capital(s string) string {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -126,6 +127,16 @@ func TestPageConfigOverlay(t *testing.T) {
 	require.Contains(t, s.log.String(), "page_config beside JupyterLab cannot be used")
 }
 
+// An extension may say what it disables as an object too.
+func TestDisabledAsAnObject(t *testing.T) {
+	s := newSite(t, nil)
+	write(t, filepath.Join(s.prefix, "share/jupyter/labextensions/more/package.json"), `{"name": "more", "jupyterlab": {"disabledExtensions": {"x": true, "y": false, "z": 1}}}`)
+	off := s.pageConfig("/lab")["disabledExtensions"]
+	require.Contains(t, off, "x")
+	require.Contains(t, off, "z")
+	require.NotContains(t, off, "y")
+}
+
 // Without JupyterLab its addresses say how it is installed; once it is, they show it.
 func TestWithoutLab(t *testing.T) {
 	s := newSite(t, func(s *site) { s.remove("share"); s.remove("lib/python3.12/site-packages/notebook") })
@@ -160,7 +171,8 @@ func TestBrokenTemplate_S12(t *testing.T) {
 
 func TestTemplate(t *testing.T) {
 	vars := func() map[string]any {
-		return map[string]any{"a": map[string]any{"b": `<"x">`, "raw": []byte(nil)}, "yes": true, "base": "/<>/"}
+		return map[string]any{"a": map[string]any{"b": `<"x">`}, "yes": true, "base": "/<>/", "empty": "",
+			"raw": json.RawMessage(`"<text>"`), "off": json.RawMessage("false")}
 	}
 	for text, want := range map[string]string{
 		"plain {x} % #":                                       "plain {x} % #",
@@ -172,8 +184,10 @@ func TestTemplate(t *testing.T) {
 		"{%- if no -%}1{%- endif -%}3":                        "3",
 		"{% if yes %}{% if no %}1{% endif %}2{% endif %}":     "2",
 		"{% block x %}{% set c = 'd' %}{{ c }}{% endblock %}": "d",
-		"{% set c = a.copy() %}{% set _ = c.update(b='n', z=base) %}{{ c.b }}{{ c.z }}{{ a.b }}": "n/&lt;&gt;/&lt;&#34;x&#34;&gt;",
-		"{{ a.b | tojson }}": `"\u003c\"x\"\u003e"`,
+		"{% set c = a.copy() %}{% set _ = c.update(b='n', z=base) %}{{ c.b }}{{ c.z }}{{ a.b }}":                                    "n/&lt;&gt;/&lt;&#34;x&#34;&gt;",
+		"{% if raw %}1{% endif %}{% if off %}2{% endif %}{% if base %}3{% endif %}{% if empty %}4{% endif %}{% if a %}5{% endif %}": "135",
+		"{{ raw }}{{ off }}{{ yes }}": "&lt;text&gt;false",
+		"{{ a.b | tojson }}":          `"\u003c\"x\"\u003e"`,
 	} {
 		p, err := parseTemplate(text)
 		require.NoError(t, err, text)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+	"golang.org/x/text/language"
 
 	"github.com/nbserv/nbserv/internal/httpx"
 )
@@ -23,17 +24,17 @@ func (l *Lab) getLanguages(w http.ResponseWriter, _ *http.Request) error {
 	v := l.view()
 	m := translationsModel{Data: map[string]any{}}
 	packs := l.packs.languages(v.in)
-	in := english
+	in := language.English
 	if packs[v.locale] != "" {
-		in = v.locale
+		in, _ = parseLocale(v.locale) // locale gives only what can be read
 	}
-	m.Data[english] = names{languageName(english, in), languageName(english, english)}
+	m.Data[english] = names{languageName(language.English, in), languageName(language.English, language.English)}
 	for locale := range packs {
-		switch _, ok := parseLocale(locale); {
+		switch tag, ok := parseLocale(locale); {
 		case locale == pseudo:
 			m.Data[locale] = names{"Pseudo-language", "to translate the UI"}
 		case ok:
-			m.Data[locale] = names{languageName(locale, in), languageName(locale, locale)}
+			m.Data[locale] = names{languageName(tag, in), languageName(tag, tag)}
 		}
 	}
 	return httpx.WriteJSON(w, http.StatusOK, m)

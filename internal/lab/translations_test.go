@@ -56,6 +56,16 @@ func TestSchemasAreTranslated(t *testing.T) {
 	require.Contains(t, s.log.String(), "translations cannot be used")
 }
 
+func TestLanguageName(t *testing.T) {
+	for _, c := range [][3]string{{"fr_FR", "en", "French (France)"}, {"en", "fr_FR", "Anglais"}, {"pl_pl", "en", "Polish (Poland)"}, {"en", "zza", "English"}} {
+		tag, ok := parseLocale(c[0])
+		require.True(t, ok)
+		in, ok := parseLocale(c[1])
+		require.True(t, ok)
+		require.Equal(t, c[2], languageName(tag, in), "%v", c)
+	}
+}
+
 func TestEntryPoints(t *testing.T) {
 	const text = "[a]\nx = one\n[g]\n# c = d\n y=two.three:thing [extra]\nz = four [e]\n\nbroken\n[h]\nv = five\n"
 	require.Equal(t, map[string]string{"y": "two.three", "z": "four"}, parseEntryPoints(text, "g"))
