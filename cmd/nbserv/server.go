@@ -135,6 +135,9 @@ func (s *server) announce(w io.Writer) {
 	for _, e := range s.further {
 		fmt.Fprintf(w, "%s at %s\n", e.name, e.url())
 	}
+	if !s.lab.Installed() {
+		fmt.Fprintln(w, "JupyterLab is not installed: `nbserv lab install` installs it.")
+	}
 	if !s.auth.Enabled() {
 		fmt.Fprintln(w, "There is no authentication: whoever reaches this address can run code as you.")
 	}

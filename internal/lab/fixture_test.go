@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a Python installation with a small JupyterLab, and a server for it.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	prefix string // of the installation
 	config string // Jupyter's folder of the user's configuration
 	server Server
@@ -88,14 +88,14 @@ var files = map[string]string{
 	"lib/python3.12/site-packages/git_panel/locale/fr_fr/LC_MESSAGES/jupyterlab.json": `{"": {"domain": "jupyterlab", "version": "4.10.0"}, "File": ["Dossier"]}`,
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o755))
 }
 
 // newSite installs the files and makes a server for them; change may change it before.
-func newSite(t *testing.T, change func(*site)) *site {
+func newSite(t testing.TB, change func(*site)) *site {
 	t.Helper()
 	home := t.TempDir()
 	s := &site{t: t, prefix: filepath.Join(home, "env"), config: filepath.Join(home, "config")}

@@ -16,7 +16,7 @@ import (
 )
 
 // realSite serves the JupyterLab that is installed for the tests.
-func realSite(t *testing.T) *site {
+func realSite(t testing.TB) *site {
 	t.Helper()
 	python := os.Getenv("NBSERV_TEST_PYTHON")
 	prefix := filepath.Dir(filepath.Dir(python))

@@ -62,11 +62,7 @@ func newSchemas(log *slog.Logger) *schemas {
 // folder does, as in jupyterlab_server.
 func (s *schemas) places(in *installation) map[string]schemaPlace {
 	all := map[string]schemaPlace{}
-	var roots []string
-	for _, dir := range extensionFolders(in.Extensions) {
-		roots = append(roots, filepath.Join(dir, "schemas"))
-	}
-	for _, root := range append(roots, in.Schemas) {
+	for _, root := range schemaRoots(in) {
 		for _, path := range schemaFiles(root) {
 			id := idOf(path)
 			if _, have := all[id]; !have && len(all) < maxSchemas {
@@ -75,6 +71,14 @@ func (s *schemas) places(in *installation) map[string]schemaPlace {
 		}
 	}
 	return all
+}
+
+// schemaRoots are the folders of schemas, the most important first.
+func schemaRoots(in *installation) (roots []string) {
+	for _, dir := range extensionFolders(in.Extensions) {
+		roots = append(roots, filepath.Join(dir, "schemas"))
+	}
+	return append(roots, in.Schemas)
 }
 
 // schemaDepth is how deep schemas lie at most: @ORG/PACKAGE/PLUGIN.json, and one to spare.
@@ -130,14 +134,14 @@ func (s *schemas) all(in *installation) []*schema {
 func (s *schemas) find(in *installation, id string) (*schema, error) {
 	pkg, plugin, ok := strings.Cut(id, ":")
 	path := pkg + "/" + plugin + schemaExt
-	if !ok || strings.Contains(plugin, "/") || !fs.ValidPath(path) {
-		return nil, fault.New(fault.NotFound, "there are no settings %.200q", id)
+	if ok && !strings.Contains(plugin, "/") && fs.ValidPath(path) {
+		for _, root := range schemaRoots(in) {
+			if root != "" && isFile(filepath.Join(root, path)) {
+				return s.load(id, schemaPlace{root, path})
+			}
+		}
 	}
-	place, ok := s.places(in)[id]
-	if !ok {
-		return nil, fault.New(fault.NotFound, "there are no settings %.200q", id)
-	}
-	return s.load(id, place)
+	return nil, fault.New(fault.NotFound, "there are no settings %.200q", id)
 }
 
 func (s *schemas) load(id string, at schemaPlace) (*schema, error) {

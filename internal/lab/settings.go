@@ -49,8 +49,24 @@ func (s *settings) path(id string) string {
 }
 
 // get reads the settings of a plugin whose schema is sc. Those that cannot be read or do not fit count as none, with a
-// note in the log: a page that gets wrong settings does not start.
-func (s *settings) get(id string, sc json.RawMessage) (userSettings, error) {
+// note in the log: a page that gets wrong settings, or an error, does not start.
+func (s *settings) get(id string, sc json.RawMessage) userSettings {
+	u, err := s.read(id)
+	if err == nil && string(u.Parsed) != noSettings.Raw { // most plugins have none, and schemas take long to compile
+		err = validate(sc, u.Parsed)
+	}
+	switch {
+	case errors.Is(err, errUncheckable):
+		s.log.Warn("settings are not checked", "path", s.path(id), "err", err)
+	case err != nil:
+		s.log.Warn("settings are not used", "path", s.path(id), "err", err)
+		problem := "the settings are not used: " + fault.Message(err)
+		u.Raw, u.Parsed, u.Problem = noSettings.Raw, noSettings.Parsed, &problem
+	}
+	return u
+}
+
+func (s *settings) read(id string) (userSettings, error) {
 	f, err := os.OpenFile(s.path(id), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return noSettings, nil
@@ -59,18 +75,7 @@ func (s *settings) get(id string, sc json.RawMessage) (userSettings, error) {
 		return noSettings, fault.OS(err, "the settings of "+id)
 	}
 	defer f.Close()
-	u, err := readSettings(f)
-	if err == nil {
-		err = validate(sc, u.Parsed)
-	}
-	if errors.Is(err, errUncheckable) {
-		s.log.Warn("settings are not checked", "path", s.path(id), "err", err)
-	} else if err != nil {
-		s.log.Warn("settings are not used", "path", s.path(id), "err", err)
-		problem := "the settings are not used: " + fault.Message(err)
-		u.Raw, u.Parsed, u.Problem = noSettings.Raw, noSettings.Parsed, &problem
-	}
-	return u, nil
+	return readSettings(f)
 }
 
 // readSettings reads a file. With an error it gives the file's times all the same.

@@ -158,3 +158,21 @@ func TestExtensionSchemaWins(t *testing.T) {
 	write(t, filepath.Join(s.prefix, "share/jupyter/labextensions/@org/git/schemas/@jupyterlab/apputils-extension/themes.json"), `{"title": "replaced"}`)
 	require.Equal(t, "replaced", s.json("/lab/api/settings/" + themesID)["schema"].(map[string]any)["title"])
 }
+
+func BenchmarkSettingsList(b *testing.B) {
+	s := realSite(b)
+	for b.Loop() {
+		if w := s.get("/lab/api/settings"); w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+}
+
+func BenchmarkLabPage(b *testing.B) {
+	s := realSite(b)
+	for b.Loop() {
+		if w := s.get("/lab"); w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+}

@@ -40,9 +40,7 @@ func (l *Lab) locale(v settingsView) string {
 		Locale string `json:"locale"`
 	}
 	if sc, err := l.schemas.find(v.in, id); err == nil {
-		if u, err := l.settings.get(id, sc.Raw); err == nil {
-			_ = json.Unmarshal(u.Parsed, &set) // it fits the schema
-		}
+		_ = json.Unmarshal(l.settings.get(id, sc.Raw).Parsed, &set) // it fits the schema
 	}
 	if _, ok := parseLocale(set.Locale); !ok || set.Locale == "default" {
 		return systemLocale(l.env)
@@ -60,10 +58,7 @@ func (l *Lab) model(v settingsView, sc *schema) (listedSettings, error) {
 	if err != nil {
 		return listedSettings{}, err
 	}
-	u, err := l.settings.get(sc.ID, raw)
-	if err != nil {
-		return listedSettings{}, err
-	}
+	u := l.settings.get(sc.ID, raw)
 	if v.locale != english {
 		if o, err := parseObject(raw); err == nil {
 			domain, own := domainOf(o)
