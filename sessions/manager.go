@@ -209,7 +209,7 @@ func (m *Manager) start(ctx context.Context, row Row, req CreateRequest) (st ker
 	if req.Start != nil {
 		o = *req.Start
 	}
-	o.ID, o.Spec, o.Owner = req.KernelID, req.KernelName, owner
+	o.ID, o.Spec, o.Owner = req.KernelID, req.KernelName, ownerOf(row)
 	st, err = m.host.Start(ctx, o)
 	if fault.KindOf(err) == fault.Conflict {
 		if st, ok := m.running(req.KernelID); ok { // another create of this kernel id was faster
@@ -239,20 +239,6 @@ func (m *Manager) running(id string) (kernel.Status, bool) {
 	}
 	st, err := m.host.Get(id)
 	return st, err == nil && st.Alive()
-}
-
-// owner names this package to the Host, as who started a kernel.
-const owner = "sessions"
-
-// EndOrphans shuts down the kernels that were started for sessions and that no session has: of a server that ended
-// between the two. It is to be called before sessions are made.
-func (m *Manager) EndOrphans(ctx context.Context) {
-	for _, st := range m.host.List() {
-		if st.Owner == owner && !m.index.bound(st.ID) {
-			m.log.Warn("kernel that belongs to no session is ended", "kernel_id", st.ID)
-			m.retire(ctx, st.ID)
-		}
-	}
 }
 
 // retire ends a kernel that no session needs any more.

@@ -34,9 +34,10 @@ func TestTheKernelStartsInTheNotebooksFolder(t *testing.T) {
 		KernelDir: func(p string) string { require.Equal(t, "a/0b", p); return "/root/a" },
 	}, host, &memory{})
 	require.NoError(t, err)
-	create(t, m, sessions.CreateRequest{Path: "a/0b", Name: "nb.ipynb", Type: "notebook", KernelName: "ir", KernelID: "mine"})
+	s := create(t, m, sessions.CreateRequest{Path: "a/0b", Name: "nb.ipynb", Type: "notebook", KernelName: "ir", KernelID: "mine"})
 	require.Equal(t, []kernel.StartOptions{{
-		ID: "mine", Spec: "ir", Cwd: "/root/a", Env: map[string]string{"JPY_SESSION_NAME": "/root/a/nb.ipynb"}, Owner: "sessions",
+		ID: "mine", Spec: "ir", Cwd: "/root/a", Env: map[string]string{"JPY_SESSION_NAME": "/root/a/nb.ipynb"},
+		Owner: `sessions {"id":"` + s.ID + `","path":"a/0b","name":"nb.ipynb","type":"notebook"}`,
 	}}, host.started())
 }
 
@@ -228,12 +229,29 @@ func TestAKernelThatTheHostLost_P2_P12(t *testing.T) {
 // A server that ended between the start of a kernel and the writing of its session leaves nothing.
 func TestAKernelWithoutItsSessionIsEnded_P1(t *testing.T) {
 	m, host := reopened(t, lostRow())
-	for id, owner := range map[string]string{"old": "sessions", "orphan": "sessions", "by-hand": "", "other": "pool"} {
+	for id, owner := range map[string]string{"old": "sessions {}", "orphan": `sessions {"id":"7b","path":"b","type":"notebook"}`, "by-hand": "", "other": "pool"} {
 		_, err := host.Start(t.Context(), kernel.StartOptions{ID: id, Owner: owner})
 		require.NoError(t, err)
 	}
-	m.EndOrphans(t.Context())
+	m.Settle(t.Context(), false)
 	require.ElementsMatch(t, []string{"old", "by-hand", "other"}, host.running())
+}
+
+// When the rows were lost with a damaged database, the kernels that live know their sessions.
+func TestSessionsAreMadeAnewFromTheirKernels_P16(t *testing.T) {
+	host := newFakeHost()
+	before, err := sessions.New(t.Context(), sessions.Config{}, host, &memory{})
+	require.NoError(t, err)
+	a, b := create(t, before, notebook("a")), create(t, before, notebook("b"))
+	_, err = host.Start(t.Context(), kernel.StartOptions{ID: "by-hand"})
+	require.NoError(t, err)
+
+	after, err := sessions.New(t.Context(), sessions.Config{}, host, &memory{})
+	require.NoError(t, err)
+	after.Settle(t.Context(), true)
+	require.ElementsMatch(t, []string{a.ID, b.ID}, ids(after.List(t.Context())))
+	require.Equal(t, a.Kernel.ID, create(t, after, notebook("a")).Kernel.ID, "the name has its kernel")
+	require.Len(t, host.running(), 3)
 }
 
 func TestALostSessionIsDeletedPatchedAndReplaced(t *testing.T) {
@@ -379,6 +397,7 @@ func TestCreateSaysHowTheKernelStarts(t *testing.T) {
 	require.Equal(t, "mine", s.Kernel.ID)
 	host.set(t, "mine", kernel.StateDead, "it died")
 	require.Equal(t, s.ID, create(t, m, req).ID)
-	want := kernel.StartOptions{ID: "mine", Spec: "k", Owner: "sessions", Cwd: "/work", Sandbox: &kernel.Sandbox{Folder: "/folder"}}
+	owner := `sessions {"id":"` + s.ID + `","path":"p","type":"console"}`
+	want := kernel.StartOptions{ID: "mine", Spec: "k", Owner: owner, Cwd: "/work", Sandbox: &kernel.Sandbox{Folder: "/folder"}}
 	require.Equal(t, []kernel.StartOptions{want, want}, host.started())
 }

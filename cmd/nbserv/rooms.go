@@ -103,7 +103,7 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
-	s.sessions.EndOrphans(ctx)
+	s.sessions.Settle(ctx, s.db.Fresh())
 	reg.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "nbserv_sessions_open_count", Help: "Sessions that exist."},
 		func() float64 { return float64(len(s.sessions.List(ctx))) },

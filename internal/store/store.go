@@ -29,8 +29,13 @@ type Schema struct {
 // DB is the open database. It is safe for concurrent use; one connection serves all, in turn, because
 // SQLite has one writer and a second connection would double the idle memory.
 type DB struct {
-	sql *sql.DB // immutable
+	// immutable
+	sql   *sql.DB
+	fresh bool
 }
+
+// Fresh tells whether the file was empty when it was opened: a new one, or in the place of a damaged one.
+func (d *DB) Fresh() bool { return d.fresh }
 
 // Open opens the database file at path, made if need be (0600, its folder 0700), and brings every schema up
 // to date. A damaged file is set aside under a name of its own, with an entry in the log, and an empty
@@ -90,12 +95,16 @@ func open(ctx context.Context, path string, schemas []Schema) (*DB, error) {
 	if err != nil {
 		return nil, fault.OS(err, "the database")
 	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return nil, fault.OS(err, "the database")
+	}
 	pool, err := sql.Open("sqlite", dsn(abs))
 	if err != nil {
 		return nil, translate(err)
 	}
 	pool.SetMaxOpenConns(1)
-	db := &DB{sql: pool}
+	db := &DB{sql: pool, fresh: info.Size() == 0}
 	if err := db.bringUp(ctx, schemas); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
