@@ -50,6 +50,10 @@ type page struct {
 	seq     uint64 // of the newest position seen
 	gaps    int    // notices seen
 	redials int
+	// again is set by a new connection: what a dead server had handed on, and could not say so, comes once more. It ends
+	// with the first message that is new.
+	again  bool
+	repeat int // such messages
 }
 
 func newPage(p *plant, kernel string) *page {
@@ -65,7 +69,7 @@ func (g *page) connect(ctx context.Context) error {
 		conn, res, err := websocket.DefaultDialer.DialContext(ctx, url, http.Header{"Authorization": {"token " + token}})
 		switch {
 		case err == nil:
-			g.conn = conn
+			g.conn, g.again = conn, true
 			return nil
 		case res != nil && res.StatusCode == http.StatusNotFound:
 			return fmt.Errorf("kernel %s is not there", g.kernel)
@@ -114,14 +118,16 @@ func (g *page) next() (m message, ok bool, err error) {
 	}
 	_, text, found := strings.Cut(m.Metadata.Position, ":")
 	seq, err := strconv.ParseUint(text, 10, 64)
-	if m.Metadata.Position == "" { return m, true, nil } // TEMP
-	if !found || err != nil {
+	switch {
+	case !found || err != nil:
 		return m, false, fmt.Errorf("a message without a position: %s", raw)
-	}
-	if seq <= g.seq {
+	case seq <= g.seq && g.again:
+		g.repeat++
+		return g.next()
+	case seq <= g.seq:
 		return m, false, fmt.Errorf("position %d after %d: %s", seq, g.seq, raw)
 	}
-	g.seq = seq
+	g.seq, g.again = seq, false
 	return m, true, nil
 }
 
