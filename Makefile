@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 COUNT    ?= 1
 
 .DEFAULT_GOAL := build
-.PHONY: run build cross test soak lint fuzz soak bench conformance cover clean
+.PHONY: run build cross test lint fuzz soak bench conformance cover clean
 
 build: ## bin/nbserv
 	$(BUILD) -o bin/nbserv ./cmd/nbserv
@@ -26,9 +26,6 @@ run: build ## a server with a Python kernel of its own; ARGS are further flags
 
 test: ## every test, with real kernels where they can be had
 	@scripts/test.sh -count=$(COUNT) ./...
-
-soak: ## the fault suite in its long form: hundreds of kills, thousands of kernels; an hour
-	@NBSERV_SOAK=1 scripts/test.sh -timeout=3h -count=1 -v ./e2e/faults
 
 conformance: build ## jupyter_server's and jupyterlab_server's own tests against bin/nbserv; fails under 95 %
 	@scripts/conformance.sh $(AREAS)
@@ -47,7 +44,8 @@ lint: ## gofmt, vet, staticcheck, govulncheck
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-soak: ## 10,000 sessions come and go; CYCLES is another number
+soak: ## the fault suite in its long form, an hour; then 10,000 sessions come and go, CYCLES is another number
+	@NBSERV_SOAK=1 scripts/test.sh -timeout=3h -count=1 -v ./e2e/faults
 	NBSERV_E2E_CYCLES=$(or $(CYCLES),10000) $(GO) test -count=1 -v -timeout 4h -run 'TestNothingIsLeftBehind_P11' ./e2e
 
 bench: build ## nbserv beside jupyter_server; BENCH="relay rest" measures these groups only
