@@ -89,10 +89,16 @@ func (k *Kernel) interrupt() error {
 	case mode != interruptByMsg:
 		return inc.proc.Interrupt()
 	case conn == nil:
-		return fault.New(fault.Busy, "the kernel is being connected again, and takes interrupts as messages only")
+		return errNoInterrupt
 	}
-	return conn.Send(compose(Control, k.own, "interrupt_request", nil, struct{}{}))
+	err := conn.Send(compose(Control, k.own, "interrupt_request", nil, struct{}{}))
+	if fault.KindOf(err) == fault.Gone { // it broke this moment
+		return errNoInterrupt
+	}
+	return err
 }
+
+var errNoInterrupt = fault.New(fault.Busy, "the kernel is being connected again, and takes interrupts as messages only")
 
 // restart replaces the kernel's process. Clients and journal stay; what runs or waits is ended.
 func (k *Kernel) restart(ctx context.Context) error {

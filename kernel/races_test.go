@@ -280,3 +280,61 @@ func TestBreaksLongAgoAreForgotten(t *testing.T) {
 	c.until(ended(c.run("echo alive")))
 	require.Len(t, f.prov.Kernels(), 1)
 }
+
+// interruptedByMessage is a fixture whose kernels want interrupts as messages.
+func interruptedByMessage(t *testing.T, o kerneltest.Options) *fixture {
+	t.Helper()
+	f := newFixture(t, kernel.Config{}, o)
+	data := t.TempDir()
+	kerneltest.WriteSpec(t, data, "synth", map[string]any{"interrupt_mode": "message"})
+	f.specs = kernel.NewSpecs(kernel.SpecsConfig{DataDirs: []string{data}, DefaultName: "synth", NoNativeKernel: true})
+	f.next()
+	return f
+}
+
+// untilCut waits until the server has noticed that its connection is broken: no interrupt can be sent then.
+func (f *fixture) untilCut(id string) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool {
+		err := f.Interrupt(f.t.Context(), id)
+		require.True(f.t, err == nil || fault.KindOf(err) == fault.Busy, "%v", err)
+		return err != nil
+	}, patience, time.Millisecond)
+}
+
+// What is sent while a connection is made anew has its outputs: it waits until the new subscription is in force.
+func TestOutputsAfterABrokenConnectionAreThere_P4(t *testing.T) {
+	for _, welcome := range []bool{true, false} {
+		t.Run(fmt.Sprint("welcome ", welcome), func(t *testing.T) {
+			f := interruptedByMessage(t, kerneltest.Options{NoWelcome: !welcome})
+			id := f.start()
+			c := f.attach(id)
+			c.until(ended(c.run("echo warm")))
+			f.prov.Kernels()[0].Disconnect()
+			f.untilCut(id)
+			var sent []*kernel.Message
+			for i := range 10 {
+				sent = append(sent, c.run(fmt.Sprintf("print line %d", i)))
+			}
+			text := stdout(t, c.until(ended(sent[len(sent)-1])))
+			for i := range sent {
+				require.Contains(t, text, fmt.Sprintf("line %d\n", i))
+			}
+		})
+	}
+}
+
+// An interrupt that cannot be passed on just now is refused, not lost; it works as soon as the connection is back.
+func TestInterruptWhileTheConnectionIsMadeAnew_P6(t *testing.T) {
+	f := interruptedByMessage(t, kerneltest.Options{})
+	id := f.start()
+	c := f.attach(id)
+	c.until(ended(c.run("echo warm")))
+	m := c.run("hang")
+	c.until(func(e kernel.Entry) bool { return state(e) == "busy" })
+	f.prov.Kernels()[0].Disconnect()
+	f.untilCut(id)
+	require.Eventually(t, func() bool { return f.Interrupt(t.Context(), id) == nil }, patience, time.Millisecond)
+	require.NoError(t, f.Restart(t.Context(), id))
+	c.until(ended(m))
+}
