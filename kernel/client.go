@@ -34,6 +34,7 @@ type away struct {
 
 // attach makes a client; see AttachOptions.
 func (k *Kernel) attach(o AttachOptions) (*client, error) {
+	<-k.restored
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
@@ -160,7 +161,7 @@ func (c *client) Detach() {
 	if c.anonymous || k.ended {
 		k.journal.close(c.cur)
 	} else {
-		k.remember(c)
+		k.remember(c.session, c.cur, c.executed.Load())
 	}
 	k.journal.Note(Detached, c.session, nil)
 }
@@ -169,7 +170,7 @@ func (c *client) Detach() {
 const maxAway = 64
 
 // remember keeps the place of a client that has gone for DetachedTTL. mu is held.
-func (k *Kernel) remember(c *client) {
+func (k *Kernel) remember(session string, cur *cursor, executed bool) {
 	if len(k.away) >= maxAway {
 		oldest := ""
 		for s, a := range k.away {
@@ -179,16 +180,16 @@ func (k *Kernel) remember(c *client) {
 		}
 		k.forgetAway(oldest)
 	}
-	gone := &away{cur: c.cur, since: time.Now(), executed: c.executed.Load()}
+	gone := &away{cur: cur, since: time.Now(), executed: executed}
 	gone.expiry = time.AfterFunc(k.cfg.DetachedTTL, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if k.away[c.session] == gone {
-			k.forgetAway(c.session)
+		if k.away[session] == gone {
+			k.forgetAway(session)
 		}
 	})
-	k.away[c.session] = gone
-	k.journal.leave(c.cur)
+	k.away[session] = gone
+	k.journal.leave(cur)
 }
 
 // forgetAllAway forgets all client sessions whose clients have gone. mu is held.

@@ -85,6 +85,7 @@ func (r *request) endings(session, name, why string) []*Message {
 // The reasons for a reply that never comes.
 const (
 	connectionBroke = "the connection to the kernel broke while this ran: its reply was lost, its outputs were not"
+	serverEnded     = "the server ended while this was open: its reply was lost, and perhaps some of its outputs"
 	wentOn          = "the kernel went on to the next execution without a reply to this one"
 )
 

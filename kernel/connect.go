@@ -33,6 +33,7 @@ const (
 // connect keeps inc connected until ctx ends, which is when its process has. A kernel that does not open its
 // sockets, does not answer, or breaks the protocol again and again is ended.
 func (k *Kernel) connect(ctx context.Context, inc *incarnation) {
+	<-k.restored
 	for breaks := 0; ; breaks++ {
 		began := time.Now()
 		k.mu.Lock()
@@ -135,7 +136,7 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 		k.mu.Lock()
 		inc.conn, inc.ready = nil, false
 		for _, r := range k.open.byID {
-			r.lost = true
+			r.lost = connectionBroke
 		}
 		for _, m := range k.pending {
 			k.unsent(m)
@@ -148,7 +149,7 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 	if err := k.greet(ctx, inc, conn, again); err != nil {
 		return err
 	}
-	if again {
+	if again || inc.adopted {
 		k.awaitLost(ctx)
 		stopPast()
 		k.endLost()
@@ -299,12 +300,12 @@ func (k *Kernel) endLost() {
 	k.mu.Lock()
 	var list []ending
 	for _, r := range k.open.all() {
-		if !r.lost {
+		if r.lost == "" {
 			continue
 		}
 		e := ending{to: r.to}
 		if !r.replied {
-			e.msgs = append(e.msgs, r.lostReply(k.voice, connectionBroke))
+			e.msgs = append(e.msgs, r.lostReply(k.voice, r.lost))
 		}
 		if !r.done {
 			e.msgs = append(e.msgs, status(k.voice, stateIdle, r.header))

@@ -99,7 +99,7 @@ func (k *Kernel) deliverStatus(inc *incarnation, m *Message) (ours bool) {
 	if r != nil && state == stateBusy {
 		lost = k.overtake(r)
 	}
-	if r != nil && state == stateIdle && (r.busy || r.lost) { // its busy may have gone down with a connection
+	if r != nil && state == stateIdle && (r.busy || r.lost != "") { // its busy may have gone down with a connection
 		r.done = true
 		k.finished(r)
 		if !r.replied && r.kind == executeRequest {

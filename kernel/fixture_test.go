@@ -173,6 +173,8 @@ func describe(list []kernel.Entry) string {
 		switch {
 		case e.Gap != nil:
 			words = append(words, "gap")
+		case e.Message == nil:
+			words = append(words, [...]string{"", "", "attached", "detached"}[e.Kind])
 		case state(e) != "":
 			words = append(words, "status:"+state(e))
 		default:

@@ -95,7 +95,7 @@ func (k *Kernel) hasLost() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, r := range k.open.byID {
-		if r.lost && !(r.replied && r.done) {
+		if r.lost != "" && !(r.replied && r.done) {
 			return true
 		}
 	}

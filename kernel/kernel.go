@@ -44,6 +44,7 @@ type Kernel struct {
 	op       chan struct{} // holds one token, at first taken by begin: whoever has it may start and end processes
 	stop     chan struct{} // closed when the kernel is shut down
 	left     chan struct{} // closed when the kernel is left to the next server
+	restored chan struct{} // closed when it is known what an earlier server left open
 	folder   string        // for what survives this process; "" is none
 	marks    string        // how the marks of its processes begin
 	wg       sync.WaitGroup
@@ -89,12 +90,14 @@ func newKernel(m *Manager, o StartOptions, order uint64) *Kernel {
 		op:       make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		left:     make(chan struct{}),
+		restored: make(chan struct{}),
 		marks:    m.marks,
 		state:    stateStarting, active: time.Now(),
 		clients: make(map[*client]struct{}), observers: make(map[*client]struct{}), bySession: make(map[string]*client), away: make(map[string]*away),
 		working: make(map[string]struct{}), turn: make(chan struct{}),
 	}
 	k.voice = k.own
+	close(k.restored)
 	k.noticed.Store(uint32(removed)) // until it is announced
 	if m.cfg.StateDir != "" {
 		k.folder = filepath.Join(m.cfg.StateDir, kernelsFolder, o.ID)
@@ -248,7 +251,7 @@ func (k *Kernel) hold(m *Message) error {
 // unsent notes that m is not among what goes down with a broken connection. mu is held.
 func (k *Kernel) unsent(m *Message) {
 	if r := k.open.byID[m.Header.MsgID]; r != nil {
-		r.lost = false
+		r.lost = ""
 	}
 }
 

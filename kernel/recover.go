@@ -141,7 +141,7 @@ func (m *Manager) recoverAll(ctx context.Context, records []*saved) (marks map[s
 			room <- struct{}{}
 			defer func() { <-room }()
 			k := newKernel(m, r.Start, r.Order)
-			lives := k.recover(ctx, r)
+			lives := k.recover(ctx, r, room)
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.kernels[k.id] = k
@@ -155,16 +155,29 @@ func (m *Manager) recoverAll(ctx context.Context, records []*saved) (marks map[s
 	return marks
 }
 
-// recover makes k, which nobody knows yet, the kernel that r records. It reports whether its process may live.
-func (k *Kernel) recover(ctx context.Context, r *saved) (lives bool) {
-	defer k.release()
+// recover makes k, which nobody knows yet, the kernel that r records. It reports whether its process may live. What
+// the journal tells is read in the background, by as many kernels at a time as there is room.
+func (k *Kernel) recover(ctx context.Context, r *saved, room chan struct{}) (lives bool) {
 	k.record, k.own, k.voice = *r, r.Own, r.Own
 	k.spec, k.deaths = r.Spec, r.Deaths
+	k.restored = make(chan struct{})
 	if j, err := OpenJournal(k.journalFolder(), k.cfg.Journal, k.budget); err == nil {
 		k.journal = j
 	} else {
 		k.log.Error("a kernel goes on without its journal", "err", err)
 	}
+	lives = k.find(ctx, r)
+	k.wg.Go(func() {
+		defer k.release()
+		room <- struct{}{}
+		defer func() { <-room }()
+		k.restore()
+	})
+	return lives
+}
+
+// find adopts k's process, or finds out what became of it.
+func (k *Kernel) find(ctx context.Context, r *saved) (lives bool) {
 	if r.Dead != "" {
 		k.lose(r.Dead)
 		return false
@@ -178,8 +191,7 @@ func (k *Kernel) recover(ctx context.Context, r *saved) (lives bool) {
 		return false
 	default: // it may live, so that its record stays as it is
 		k.log.Error("cannot take over a kernel", "err", err)
-		k.state, k.reason = stateDead, "the kernel could not be taken over after the server's restart"
-		k.lost = true
+		k.state, k.reason, k.lost = stateDead, "the kernel could not be taken over after the server's restart", true
 	}
 	return true
 }
@@ -193,8 +205,8 @@ func (k *Kernel) adopt(proc Process, r *saved) {
 		k.state = stateBusy // until it has answered
 	}
 	k.inc = inc
-	k.record.Identities = inc.identities
-	k.recordProcess(proc.Record())
+	k.record.Process = proc.Record()
+	k.recordIdentities(inc)
 	k.metrics.adopted.Inc()
 	k.log.Info("kernel process taken over", "pid", proc.Record().PID, "spec", r.Spec.Name)
 	k.wg.Go(func() { k.watch(inc) })

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,7 +81,6 @@ func TestABusyKernelIsTakenOver_P3_P5(t *testing.T) {
 	require.Equal(t, "busy", f.Manager.List()[0].ExecutionState)
 	c = f.attachAs(id, c.session, nil)
 	queued := c.run("echo queued")
-	require.NoError(t, f.Ready(t.Context(), id))
 	require.NoError(t, f.Interrupt(t.Context(), id))
 	one, two := ended(first), ended(queued)
 	oneEnded, twoEnded := false, false
@@ -105,6 +106,105 @@ func TestInputPendingOverATakeover_P3(t *testing.T) {
 		require.NoError(t, c.Send(request(t, kernel.Stdin, c.session, "input_reply", map[string]string{"value": "Ada"})))
 		require.Equal(t, "Ada\n", content(t, c.until(ended(asks)), "stream")["text"])
 	}
+}
+
+// A page that comes back reads on where it was: it is told once that something may be missing, and gets what the kernel
+// said under the next server before the page was back.
+func TestPlacesOutliveTheServer_P3_P4(t *testing.T) {
+	f := recording(t, kerneltest.Options{})
+	id := f.start()
+	here, gone := f.attach(id), f.attach(id)
+	here.until(ended(here.run("print one")))
+	gone.until(said("one\n"))
+	gone.Detach()
+	here.until(ended(here.run("print two")))
+
+	f.next()
+	other := f.attach(id)
+	other.until(ended(other.run("print three")))
+	again := f.attachAs(id, here.session, nil)
+	all := again.until(said("three\n"))
+	require.Equal(t, "gap", strings.Fields(describe(all))[0], describe(all))
+	require.Equal(t, 1, strings.Count(describe(all), "gap"))
+	require.NotContains(t, texts(all), "two\n", "it had that")
+	all = f.attachAs(id, gone.session, nil).until(said("three\n"))
+	require.Equal(t, []string{"two\n", "three\n"}, texts(all))
+	require.Equal(t, 1, strings.Count(describe(all), "gap"))
+}
+
+// said matches a line on stdout.
+func said(text string) func(kernel.Entry) bool {
+	return func(e kernel.Entry) bool { return slices.Contains(texts([]kernel.Entry{e}), text) }
+}
+
+// texts are what streams said.
+func texts(list []kernel.Entry) (all []string) {
+	for _, e := range list {
+		if e.Message == nil || e.Message.Header.MsgType != "stream" {
+			continue
+		}
+		var c struct{ Text string }
+		if json.Unmarshal(e.Message.Parts[kernel.PartContent], &c) == nil {
+			all = append(all, c.Text)
+		}
+	}
+	return all
+}
+
+// What ran when its server ended ends, whatever became of it: finished while nobody listened, or dead.
+func TestWhatWasOpenEnds_P6_P12(t *testing.T) {
+	t.Run("finished", func(t *testing.T) {
+		working, finish := make(chan struct{}, 1), make(chan struct{})
+		f := recording(t, kerneltest.Options{Script: func(r *kerneltest.Request) {
+			if r.Code() == "slow" {
+				working <- struct{}{}
+				<-finish
+			}
+			r.Default()
+		}})
+		id := f.start()
+		c := f.attach(id)
+		m := c.run("slow")
+		<-working
+		require.NoError(t, f.Leave(t.Context()))
+		close(finish)
+		require.Eventually(t, func() bool { return f.prov.Kernels()[0].Idle() }, patience, time.Millisecond)
+		f.manage()
+		c = f.attachAs(id, c.session, nil)
+		reply := content(t, c.until(ended(m)), "execute_reply")
+		require.Equal(t, "ReplyLost", reply["ename"])
+		require.Contains(t, reply["evalue"], "the server ended")
+		f.waitState(id, "idle")
+		c.until(ended(c.run("echo again")))
+	})
+	t.Run("dead", func(t *testing.T) {
+		f := recording(t, kerneltest.Options{})
+		id := f.start()
+		c := f.attach(id)
+		c.until(ended(c.run("echo before")))
+		running := c.run("sleep 10m")
+		c.until(func(e kernel.Entry) bool { return e.Message != nil && e.Message.Header.MsgType == "execute_input" })
+		queued := c.run("echo queued")
+		require.NoError(t, f.Leave(t.Context()))
+		f.prov.Kernels()[0].Close()
+		for range 2 { // what has ended does not end again
+			f.manage()
+			s, err := f.Get(id)
+			require.NoError(t, err)
+			require.True(t, s.Lost)
+			watch, err := f.Attach(id, kernel.AttachOptions{Observe: true, Since: &kernel.Position{}})
+			require.NoError(t, err)
+			all := (&frontend{Client: watch, t: t}).until(func(e kernel.Entry) bool { return state(e) == "dead" })
+			replies, idles := endings(all)
+			for _, m := range []*kernel.Message{running, queued} {
+				require.Equal(t, 1, replies[m.Header.MsgID])
+				require.Equal(t, 1, idles[m.Header.MsgID])
+			}
+			require.Contains(t, content(t, all, "error")["evalue"], "while nobody watched")
+			require.NoError(t, f.Leave(t.Context()))
+		}
+		f.manage()
+	})
 }
 
 // A kernel that died while nobody was there is known, dead, with the reason, until somebody wants it no more.

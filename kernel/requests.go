@@ -19,8 +19,8 @@ type request struct {
 	header  json.RawMessage // for the parent_header of answers that the server has to give
 	busy    bool            // the kernel began with it
 	replied bool
-	done    bool // its idle status has come
-	lost    bool // its connection broke, so that its reply cannot come any more
+	done    bool   // its idle status has come
+	lost    string // why its reply may not come any more; "" as long as its connection is there
 	// overtook are the executions that r showed to be over; once it has its own reply, theirs will not come.
 	overtook []*request
 }

@@ -194,6 +194,13 @@ func (k *Kernel) Executions() int {
 	return k.executions
 }
 
+// Idle reports whether no shell request is in work or waits.
+func (k *Kernel) Idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current == nil && k.Queued() == 0
+}
+
 // Hung reports whether the command hang or hang-all is at work.
 func (k *Kernel) Hung() bool { return k.hung.Load() }
 
