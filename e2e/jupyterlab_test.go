@@ -141,3 +141,18 @@ func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
 	script(t, node, "live.mjs", s.url, s.token)
 	require.NotContains(t, s.log.String(), "level=ERROR")
 }
+
+// TestClosedBrowser closes pages of an unmodified JupyterLab while their cells run, and opens them again.
+func TestClosedBrowser(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t, "--lab-live=false")
+	s.env = env
+	s.run()
+	args := []string{s.url, s.token}
+	if dir := os.Getenv("NBSERV_TEST_SHOTS"); dir != "" {
+		args = append(args, dir)
+	}
+	script(t, node, "closing.mjs", args...)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}
