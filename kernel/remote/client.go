@@ -175,10 +175,10 @@ func (c *client) Next(ctx context.Context, buf []kernel.Entry) (int, error) {
 			return 0, c.final
 		}
 		n, err := c.take(buf)
+		c.mu.Lock()
+		c.position.Seq = c.at
+		c.mu.Unlock()
 		if n > 0 || err != nil {
-			c.mu.Lock()
-			c.position.Seq = c.at
-			c.mu.Unlock()
 			return n, err
 		}
 		if err := c.fill(ctx); err != nil {

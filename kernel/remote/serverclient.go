@@ -191,6 +191,9 @@ func (s *stream) write(ctx context.Context) {
 	most := len(batch)
 	for s.room(ctx) {
 		n, err := s.client.Next(ctx, batch[:most])
+		if ctx.Err() != nil {
+			return // this process ends, not the client
+		}
 		if err != nil {
 			s.bye(err)
 			return
