@@ -18,7 +18,7 @@ const cycles = 200
 // maxGrowth is how much memory the server may have more after all these: what Go's collector leaves to itself.
 const maxGrowth = 16 << 20
 
-// belongings is what a server holds.
+// belongings is what a server and its kernel host hold.
 type belongings struct {
 	descriptors []string // what they point to
 	goroutines  float64
@@ -31,15 +31,17 @@ type belongings struct {
 func (s *synth) belongings() (b belongings) {
 	s.t.Helper()
 	b.processes = len(s.processes())
-	b.goroutines = s.metric("go_goroutines")
-	b.memory = s.metric("process_resident_memory_bytes")
+	b.goroutines = s.metric("go_goroutines") + s.metric("nbserv_kernel_host_go_goroutines")
+	b.memory = s.metric("process_resident_memory_bytes") + s.metric("nbserv_kernel_host_process_resident_memory_bytes")
 	b.cgroups = s.cgroups()
-	dir := fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid)
-	entries, err := os.ReadDir(dir)
-	require.NoError(s.t, err)
-	for _, e := range entries {
-		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
-			b.descriptors = append(b.descriptors, to)
+	for _, pid := range []int{s.cmd.Process.Pid, s.host()} {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		entries, err := os.ReadDir(dir)
+		require.NoError(s.t, err)
+		for _, e := range entries {
+			if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+				b.descriptors = append(b.descriptors, to)
+			}
 		}
 	}
 	for _, root := range []string{s.tmp, s.state, s.root} {

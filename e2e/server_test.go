@@ -101,6 +101,7 @@ func prepare(t *testing.T, args ...string) *server {
 		}
 		defer s.removeCgroups()
 		s.stop(syscall.SIGTERM)
+		s.endHost()
 		// P13, S12: whatever a test did, no handler may have fallen over it.
 		if log := s.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
 			t.Errorf("the server panicked")
@@ -166,6 +167,36 @@ func (s *server) stop(sig syscall.Signal) {
 		_ = s.cmd.Process.Kill()
 		<-s.done
 		s.t.Errorf("the server did not end after %v", sig)
+	}
+}
+
+// host is the process of the server's kernel host; 0 if there is none.
+func (s *server) host() int {
+	var note struct {
+		PID int `json:"pid"`
+	}
+	if raw, err := os.ReadFile(filepath.Join(s.state, "host.json")); err == nil {
+		_ = json.Unmarshal(raw, &note)
+	}
+	if note.PID > 0 && syscall.Kill(note.PID, 0) != nil {
+		return 0
+	}
+	return note.PID
+}
+
+// endHost ends a kernel host that was left, with its kernels.
+func (s *server) endHost() {
+	pid := s.host()
+	if pid == 0 {
+		return
+	}
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	for deadline := time.Now().Add(patience); s.host() == pid; {
+		if time.Now().After(deadline) {
+			s.t.Errorf("the kernel host does not end")
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

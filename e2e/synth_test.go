@@ -149,7 +149,7 @@ func (s *synth) processes() (list []process) {
 		}
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		require.NoError(s.t, err)
-		if s.cmd != nil && pid == s.cmd.Process.Pid {
+		if s.cmd != nil && pid == s.cmd.Process.Pid || pid == s.host() {
 			continue
 		}
 		cmdline, err := os.ReadFile(dir + "/cmdline")

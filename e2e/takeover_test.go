@@ -68,7 +68,7 @@ func (s *server) requireSpec(t *testing.T, name string) {
 func TestKernelsOutliveTheServer_P3_P6_P11(t *testing.T) {
 	for name, say := range languages {
 		t.Run(name, func(t *testing.T) {
-			s := start(t)
+			s := start(t, "--kernel-host=inprocess")
 			s.requireSpec(t, name)
 			body := map[string]any{"path": "a.ipynb", "type": "notebook", "kernel": map[string]any{"name": name}}
 			var made session
@@ -180,7 +180,7 @@ func requireNoProcess(t *testing.T, word string) {
 // A kernel that ended while no server ran is known as dead, with the reason, is in no list, and gives way to a new one
 // for the same session. One that dies under the server that took it over is started again, and the reason is told.
 func TestKernelsThatEndWithoutTheirServer_P2_P12(t *testing.T) {
-	s := startSynth(t)
+	s := startSynth(t, "--kernel-host=inprocess")
 	gone, dies := s.create("gone.ipynb", "synth"), s.create("dies.ipynb", "synth")
 	s.dial(t, gone.Kernel.ID).execute("echo warm")
 	c := s.dial(t, dies.Kernel.ID)
@@ -229,7 +229,7 @@ func TestKillsAmongCreates_P1_P2_P11(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are found by their marks on Linux alone")
 	}
-	s := startSynth(t)
+	s := startSynth(t, "--kernel-host=inprocess")
 	for round := range 6 {
 		var mu sync.Mutex
 		acknowledged := map[string]string{} // session -> kernel
@@ -298,7 +298,7 @@ func (s *synth) tryCreate(path string) (made session, err error) {
 // Fifty clients read on within two seconds of kill -9 of their server.
 func TestClientsReadOnSoonAfterAKill_P3(t *testing.T) {
 	const kernels = 25
-	s := startSynth(t)
+	s := startSynth(t, "--kernel-host=inprocess")
 	var clients []*socket
 	for i := range kernels {
 		id := s.create(fmt.Sprintf("%d.ipynb", i), "synth").Kernel.ID

@@ -95,7 +95,7 @@ func defaultConfig(env environment) Config {
 			CullInterval: 5 * time.Minute,
 			DetachedTTL:  time.Hour,
 		},
-		KernelHost:    inProcess,
+		KernelHost:    spawnHost,
 		DefaultKernel: "python3",
 		WebSockets:    ws.DefaultConfig(),
 		Contents:      contents.DefaultConfig(),

@@ -65,6 +65,8 @@ var outsiders = map[string][]string{
 	"github.com/spf13/cobra":                   {"cmd/nbserv"},
 	"github.com/spf13/pflag":                   {"cmd/nbserv"},
 	"github.com/prometheus/client_golang":      {"cmd/nbserv", "ws", "kernel", "kernel/remote", "sessions", "contents", "internal/auth", "internal/httpx"},
+	"github.com/prometheus/common":             {"kernel/remote"},
+	"github.com/prometheus/client_model":       {"kernel/remote"},
 	"golang.org/x/crypto":                      {"internal/auth"},
 	"github.com/golang-jwt/jwt/v5":             {"internal/auth"},
 	"github.com/stretchr/testify":              {"sessions/storetest", "kernel/hosttest"},

@@ -194,6 +194,14 @@ func (k *otherKernels) Leave(context.Context) error {
 	return nil
 }
 
+// elsewhere are metrics that are not in this process.
+func (s *rooms) elsewhere() []prometheus.Gatherer {
+	if k, ok := s.kernels.(*otherKernels); ok {
+		return []prometheus.Gatherer{k.Host}
+	}
+	return nil
+}
+
 // reachTime is how long a kernel host may take to answer a server that starts.
 const reachTime = 15 * time.Second
 

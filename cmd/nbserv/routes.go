@@ -46,7 +46,7 @@ func (s *server) router() *mux.Router {
 	r.Handle("/api/spec.yaml", static("text/x-yaml", spec)).Methods(get...)
 	r.Handle("/api/security/csp-report", httpx.Handler(s.postCSPReport)).Methods(http.MethodPost)
 	r.Handle("/api/shutdown", httpx.Handler(s.postShutdown)).Methods(http.MethodPost)
-	r.Handle("/metrics", s.metrics.handler()).Methods(get...)
+	r.Handle("/metrics", s.metrics.handler(s.elsewhere()...)).Methods(get...)
 	r.Handle("/healthz", static("text/plain", []byte("ok\n"))).Methods(get...)
 	for _, p := range []string{"/favicon.ico", "/static/favicon.ico", `/static/favicons/{name:[\w.-]+}`} {
 		r.HandleFunc(p, getFavicon).Methods(get...)

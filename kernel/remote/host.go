@@ -299,7 +299,11 @@ func (h *Host) exchange(ctx context.Context, method, path string, query url.Valu
 	}
 	resp, err := h.calls.Do(req)
 	if err != nil {
-		return err
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // the URL is of our own making
+		}
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCallBytes)).Decode(out); err != nil {
