@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -59,6 +60,7 @@ type server struct {
 	state      string
 	args       []string
 	env        []string // added to this process's own; later ones win
+	binary     string   // the program; "" is the one under test
 	wrap       []string // a command that runs the server with its arguments, such as a shell that sets limits first
 	cmd        *exec.Cmd
 	log        *logBuffer
@@ -119,7 +121,7 @@ func tail(text string, n int) string { return text[max(0, len(text)-n):] }
 // run starts the process, once more after a kill, on the same folders.
 func (s *server) run() {
 	s.t.Helper()
-	argv := append(slices.Clone(s.wrap), binary, "--port=0", "--root-dir="+s.root, "--state-dir="+s.state)
+	argv := append(slices.Clone(s.wrap), cmp.Or(s.binary, binary), "--port=0", "--root-dir="+s.root, "--state-dir="+s.state)
 	env := append(os.Environ(), s.env...)
 	if s.tokenByEnv {
 		env = append(env, "NBSERV_TOKEN="+s.token)
