@@ -15,10 +15,12 @@ const (
 	bare   contestant = "bare handler" // writes the same requests to a file
 	copied contestant = "cp"
 	zmq4   contestant = "plain zmq4" // the same with the ZeroMQ library as it is
+
+	inProcess contestant = "in process" // nbserv with its kernels' sockets in the server's own process
 )
 
 // columns is the table's order.
-var columns = []contestant{nbserv, peer, direct, zmq4, bare, copied}
+var columns = []contestant{nbserv, peer, inProcess, direct, zmq4, bare, copied}
 
 // figure is one line of the table.
 type figure struct {
@@ -58,6 +60,15 @@ var figures = []figure{
 	{"fanout-rate", "fanout", "50 clients on one kernel, deliveries", "1/s", false, timesPeer(40)},
 	{"fanout-cpu", "fanout", "server CPU for each", "µs", true, bar{}},
 	{"fanout-client", "fanout", "client CPU for each", "µs", true, bar{}},
+
+	{"roles-start", "roles", "with a kernel host: start, from exec to the first answer", "ms", true, bar{}},
+	{"roles-idle", "roles", "idle, resident memory of both processes", "MiB", true, bar{}},
+	{"roles-rtt", "roles", "execute round trip, synthetic kernel, v1", "ms", true, overInProcess(0.2)},
+	{"roles-rate", "roles", "relay of 100 B messages", "1/s", false, atLeastOf("≥ 60 % of in process", map[contestant]float64{inProcess: 0.6})},
+	{"roles-cpu", "roles", "CPU of both processes for each", "µs", true, bar{}},
+	{"roles-large", "roles", "relay of 100 KB messages", "MB/s", false, atLeastOf("≥ 60 % of in process", map[contestant]float64{inProcess: 0.6})},
+	{"roles-sessions", "roles", "GET /api/sessions, ten sessions", "1/s", false, atLeastOf("≥ 80 % of in process", map[contestant]float64{inProcess: 0.8})},
+	{"roles-kill", "roles", "kill -9 of the server, from its next start to 50 clients reading on", "s", true, atMost(2)},
 
 	{"rest-status", "rest", "GET /api/status", "1/s", false, bar{}},
 	{"rest-sessions", "rest", "GET /api/sessions, ten sessions", "1/s", false, timesPeer(12)},
@@ -141,6 +152,15 @@ func overDirect(more float64) bar {
 	return bar{fmt.Sprintf("≤ direct + %g", more), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
 		ours, ok := median(nbserv)
 		alone, also := median(direct)
+		return ours <= alone+more, ok && also
+	}}
+}
+
+// overInProcess: the kernel host adds at most this.
+func overInProcess(more float64) bar {
+	return bar{fmt.Sprintf("≤ in process + %g", more), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		ours, ok := median(nbserv)
+		alone, also := median(inProcess)
 		return ours <= alone+more, ok && also
 	}}
 }

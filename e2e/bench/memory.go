@@ -118,7 +118,7 @@ func (s *server) growth(ctx context.Context, work func() error) (float64, error)
 	if err := s.settle(ctx); err != nil {
 		return 0, err
 	}
-	before, _, err := memory(s.pid())
+	before, err := s.memory()
 	if err != nil {
 		return 0, err
 	}
@@ -128,6 +128,6 @@ func (s *server) growth(ctx context.Context, work func() error) (float64, error)
 	if err := s.settle(ctx); err != nil {
 		return 0, err
 	}
-	after, _, err := memory(s.pid())
+	after, err := s.memory()
 	return after - before, err
 }

@@ -31,6 +31,8 @@ type server struct {
 	name  contestant
 	addr  string // host:port
 	root  string
+	state string // nbserv's state folder
+	args  []string
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
 	began time.Duration // how long the first answer took
@@ -46,43 +48,55 @@ func (b *bench) startServer(c contestant) (*server, error) {
 	b.started++
 	s := &server{
 		name: c, addr: net.JoinHostPort("127.0.0.1", port), root: filepath.Join(b.dir, "root"),
-		done: make(chan struct{}), log: filepath.Join(b.dir, fmt.Sprintf("server-%d.log", b.started)),
+		log: filepath.Join(b.dir, fmt.Sprintf("server-%d.log", b.started)),
 	}
-	args := b.nbservArgs(port, s.root)
 	if c == peer {
-		args = b.peerArgs(port, s.root)
+		s.args = b.peerArgs(port, s.root)
+	} else {
+		s.state = filepath.Join(b.dir, fmt.Sprintf("state-%d", b.started))
+		s.args = b.nbservArgs(port, s.root, s.state)
 	}
-	logFile, err := os.Create(s.log)
+	if c == inProcess {
+		s.args = append(s.args, "--kernel-host=inprocess")
+	}
+	b.servers = append(b.servers, s)
+	return s, b.run(s)
+}
+
+// run starts s, once more after a kill, and waits for its first answer.
+func (b *bench) run(s *server) error {
+	logFile, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer logFile.Close()
-	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd = exec.Command(s.args[0], s.args[1:]...)
 	s.cmd.Env = b.environ()
 	s.cmd.Dir = s.root
 	s.cmd.Stdout, s.cmd.Stderr = logFile, logFile
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
+	cmd, done := s.cmd, make(chan struct{})
+	s.done = done
 	go func() {
-		_ = s.cmd.Wait() // how it ended is in its log
-		close(s.done)
+		_ = cmd.Wait() // how it ended is in its log
+		close(done)
 	}()
-	b.servers = append(b.servers, s)
 	if err := s.awaitAnswer(); err != nil {
-		return nil, err
+		return err
 	}
 	s.began = time.Since(began)
-	return s, nil
+	return nil
 }
 
-// nbservArgs is nbserv as it comes, with a fresh state folder.
-func (b *bench) nbservArgs(port, root string) []string {
+// nbservArgs is nbserv as it comes.
+func (b *bench) nbservArgs(port, root, state string) []string {
 	return []string{
 		b.nbserv, "--ip=127.0.0.1", "--port=" + port, "--port-retries=0", "--token=" + token, "--root-dir=" + root,
-		"--state-dir=" + filepath.Join(b.dir, fmt.Sprintf("state-%d", b.started)),
+		"--state-dir=" + state,
 	}
 }
 
@@ -141,10 +155,45 @@ func (s *server) cpu() (time.Duration, error) {
 	if s == nil {
 		return 0, nil
 	}
-	return cpuTime(s.pid())
+	return s.cpuTime()
 }
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
+
+// pids are the processes of which the server is made: its kernel host is one of them.
+func (s *server) pids() []int {
+	all := []int{s.pid()}
+	var host struct {
+		PID int `json:"pid"`
+	}
+	if raw, err := os.ReadFile(filepath.Join(s.state, "host.json")); err == nil && json.Unmarshal(raw, &host) == nil {
+		all = append(all, host.PID)
+	}
+	return all
+}
+
+func (s *server) cpuTime() (sum time.Duration, err error) {
+	for _, pid := range s.pids() {
+		one, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// memory is what all its processes have resident now, in bytes.
+func (s *server) memory() (sum float64, err error) {
+	for _, pid := range s.pids() {
+		one, _, err := memory(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
 
 // stopServers ends every server that runs, and its kernels.
 func (b *bench) stopServers() {
@@ -207,7 +256,7 @@ func (s *server) request(method, path string, body []byte) ([]byte, error) {
 func (s *server) settle(ctx context.Context) error {
 	const look, quiet, most = 200 * time.Millisecond, 4 * time.Millisecond, 100
 	calm := 0
-	before, err := cpuTime(s.pid())
+	before, err := s.cpuTime()
 	for range most {
 		if err != nil {
 			return err
@@ -218,7 +267,7 @@ func (s *server) settle(ctx context.Context) error {
 		case <-time.After(look):
 		}
 		var now time.Duration
-		now, err = cpuTime(s.pid())
+		now, err = s.cpuTime()
 		if now-before > quiet {
 			calm = 0
 		} else if calm++; calm == 3 {

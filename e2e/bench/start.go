@@ -21,7 +21,7 @@ func (b *bench) measureStart(ctx context.Context) error {
 			if err := s.settle(ctx); err != nil {
 				return err
 			}
-			now, _, err := memory(s.pid())
+			now, err := s.memory()
 			if err != nil {
 				return fmt.Errorf("%s: %w", c, err)
 			}
