@@ -111,7 +111,7 @@ func TestWorkspaceObjects(t *testing.T) {
 		wipe, survived, hidden string
 	}{
 		{runtimeR,
-			`x <- list(a = 1:3, f = function(z) z + 1, d = mtcars, e = as.POSIXct(0), n = NULL, u = "é", m = matrix(1:4, 2))
+			`x <- list(a = 1:3, f = function(z) z + 1, d = mtcars, e = as.POSIXct("2020-01-01", tz = "UTC"), n = NULL, u = "é", m = matrix(1:4, 2))
 			 con <- file("x.bin", "wb"); writeBin(serialize(x, NULL), con); close(con)`,
 			`stopifnot(identical(x, y, ignore.environment = TRUE), identical(serialize(x, NULL), serialize(y, NULL)))`, "no R",
 			`rm(list = ls(all.names = TRUE)); z <- 1`, `["z"]`, `stopifnot(length(ls(globalenv(), all.names = TRUE)) == 1)`},
@@ -206,9 +206,9 @@ func TestSnapshots(t *testing.T) {
 	}
 	ann := s.as("ann")
 	x := ann.session(runtimePython)
-	ann.mustExecute(x, "import threading; lock = threading.Lock(); ok = 1")
-	require.Contains(t, ann.refused(402, "POST", x+"/snapshot", `{}`).Message, "lock")
-	ann.mustExecute(x, "del lock; big = b'x' * (1 << 21)")
+	ann.mustExecute(x, "generator = (i for i in []); ok = 1")
+	require.Contains(t, ann.refused(402, "POST", x+"/snapshot", `{}`).Message, "generator (")
+	ann.mustExecute(x, "del generator; big = b'x' * (1 << 21)")
 	ann.refused(413, "POST", x+"/snapshot", `{}`)
 }
 

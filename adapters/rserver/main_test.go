@@ -97,7 +97,7 @@ func (s *site) start() {
 		Dialects: []auth.Dialect{{Has: Has, Public: Public, Accounts: true, WriteError: writeError}},
 	}, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
-	s.srv, err = New(context.Background(), Config{Dir: filepath.Join(s.dir, "rserver"), WarmSessions: 1, MaxFile: 1 << 20, MaxSnapshot: 1 << 20,
+	s.srv, err = New(context.Background(), Config{Dir: filepath.Join(s.dir, "rserver"), MaxFile: 1 << 20, MaxSnapshot: 1 << 20,
 		DrainTime: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(testWriter{s.t}, nil))}, s.host, s.db)
 	require.NoError(s.t, err)
 	r := mux.NewRouter().SkipClean(true)

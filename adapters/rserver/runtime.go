@@ -20,26 +20,35 @@ type runtime struct {
 	helper string // code that runs once in each kernel
 	// workspace is the name of the file in a snapshot that holds the workspace's objects.
 	workspace string
-	// call is the code that lets the helper do request n; interact does an execution as a user at a console sees it.
-	call, interact func(n string) string
-	// silent executions of interact would lose the plots, in R, and the values, in Python; of call they are faster.
-	fifo bool // what is printed comes through a named pipe while it is printed, not through the kernel's own messages
-	nul  bool // strings may contain NUL
+	// call is the code that lets the helper do request n; interact does an execution of code as a user at a console
+	// sees it.
+	call     func(n string) string
+	interact func(n, code string) string
+	fifo     bool // what is printed comes through a named pipe while it is printed, not through the kernel's own messages
+	nul      bool // strings may contain NUL
 }
 
 var (
 	runtimeR = &runtime{
 		name: "R", helper: helperR, workspace: ".RData", fifo: true,
 		call:     func(n string) string { return `getOption("nbserv")("` + n + `")` },
-		interact: func(n string) string { return `getOption("nbserv")("` + n + `")` },
+		interact: func(n, _ string) string { return `getOption("nbserv")("` + n + `")` },
 	}
 	runtimePython = &runtime{
 		name: "Python", helper: "exec(" + pythonLiteral(helperPython) + ", {})", workspace: ".PyData", nul: true,
 		call:     func(n string) string { return `__import__("nbserv_kernel").call("` + n + `")` },
-		interact: func(n string) string { return `await __import__("nbserv_kernel").run("` + n + `")` },
+		interact: interactPython,
 	}
 	runtimes = []*runtime{runtimeR, runtimePython}
 )
+
+// interactPython lets code await only where it may want to: a cell that awaits cannot be interrupted while it does not.
+func interactPython(n, code string) string {
+	if strings.Contains(code, "await") || strings.Contains(code, "async") {
+		return `await __import__("nbserv_kernel").run_async("` + n + `")`
+	}
+	return `__import__("nbserv_kernel").run("` + n + `")`
+}
 
 // pythonLiteral writes ASCII text as Python reads it: JSON's escapes are Python's.
 func pythonLiteral(s string) string {

@@ -127,7 +127,7 @@ func (w *worker) call(ctx context.Context, req request) (reply, error) {
 // interact is call for an execution that others watch: see gets each entry.
 func (w *worker) interact(ctx context.Context, req request, see func(kernel.Entry)) (reply, error) {
 	return w.exchange(ctx, req, func(n string) error {
-		for e, err := range w.execute(ctx, w.runtime.interact(n), false) {
+		for e, err := range w.execute(ctx, w.runtime.interact(n, req.Code), false) {
 			if err != nil {
 				return err
 			}

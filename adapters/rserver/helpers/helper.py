@@ -226,23 +226,35 @@ def typed(code):
     except SyntaxError:
         return [code]
 
-async def interact(req):
-    """Runs a session's code as IPython does: magics, awaits, the value of the last expression is shown."""
-    failure = None
+def enter(req):
+    """Sets the input parameters; what is wrong with them."""
     try:
         for p in req["inputs"] or []:
             shell.user_ns[p["name"]] = given(p)
     except Exception as e:
-        failure = message(e)
-    if failure is None:
-        cell = shell.transform_cell(req["code"])
-        result = await shell.run_cell_async(req["code"], store_history=False, transformed_cell=cell)
-        error = result.error_before_exec or result.error_in_exec
-        if error is not None:
-            failure = message(error)
+        return message(e)
+    return None
+
+def leave(req, failure, result):
+    error = result and (result.error_before_exec or result.error_in_exec)
+    if error is not None:
+        failure = message(error)
     sys.stdout.flush()
     sys.stderr.flush()
     return dict(finish(req, failure), history=typed(req["code"]))
+
+# Sessions' code runs as IPython runs it: magics, awaits, the value of the last expression is shown.
+
+def interact(req):
+    failure = enter(req)
+    return leave(req, failure, None if failure else shell.run_cell(req["code"], store_history=False))
+
+async def interact_async(req):
+    failure = enter(req)
+    if failure:
+        return leave(req, failure, None)
+    cell = shell.transform_cell(req["code"])
+    return leave(req, failure, await shell.run_cell_async(req["code"], store_history=False, transformed_cell=cell))
 
 # ---- the workspace ----------------------------------------------------------------------------------------------------
 
@@ -389,6 +401,9 @@ def call(n):
             value["clean"] = False
     answer(n, value)
 
-async def run(n):
-    answer(n, await interact(read(n)))
+def run(n):
+    answer(n, interact(read(n)))
+
+async def run_async(n):
+    answer(n, await interact_async(read(n)))
 ''', "<nbserv>", "exec"), _module.__dict__)
