@@ -18,8 +18,8 @@ func property(kind, description string) object {
 
 func arrayOf(items any) object { return object{"type": "array", "items": items} }
 
-// schema is the JSON schema of a parameter's type. A number that JSON does not have is a string, and what is missing is
-// null.
+// schema is the JSON schema of a parameter's type, as strictly typed clients can use it: what is missing is null, and the
+// elements of vectors and matrices are taken for numbers, for no schema of Swagger 2.0 says "any" to all generators.
 func schema(t string) object {
 	switch t {
 	case typeNumeric:
@@ -35,11 +35,11 @@ func schema(t string) object {
 	case typePOSIXct:
 		return object{"type": "string", "format": "date-time", "x-nullable": true}
 	case typeVector:
-		return arrayOf(object{})
+		return arrayOf(object{"type": "number", "x-nullable": true})
 	case typeMatrix:
-		return arrayOf(arrayOf(object{}))
+		return arrayOf(arrayOf(object{"type": "number", "x-nullable": true}))
 	case typeDataFrame:
-		return object{"type": "object", "additionalProperties": arrayOf(object{})}
+		return object{"type": "object"}
 	}
 	return object{}
 }
