@@ -19,6 +19,8 @@ type about struct {
 	Runtimes []runtime     `json:"runtimes"`
 	Packages []packageInfo `json:"preInstalledPackages"`
 	Kernel   kernelInfo    `json:"jupyterKernel"`
+
+	enforced kernel.Enforced // the limits that were in force for the kernel that was asked
 }
 
 type runtime struct {
@@ -89,8 +91,12 @@ func (p *pool) ask(ctx context.Context) (a about, err error) {
 		Kernel: kernelInfo{reply.Implementation, reply.Version, reply.project(), strings.TrimSpace(reply.Banner)},
 	}
 	if reply.Language.Name == "python" {
-		a.Packages, err = p.packages(ctx, o.ID)
+		if a.Packages, err = p.packages(ctx, o.ID); err != nil {
+			return a, err
+		}
 	}
+	st, err := p.of.host.Get(o.ID)
+	a.enforced = st.Limits
 	return a, err
 }
 

@@ -105,6 +105,7 @@ type poolMetadata struct {
 	Kernel    string            `json:"kernelspec"`
 	Isolation isolationMetadata `json:"isolation"`
 	Limits    limitsMetadata    `json:"limits"`
+	InForce   inForceMetadata   `json:"limitsInForce"`
 	Ready     int               `json:"readySessions"`
 	Sessions  int               `json:"sessions"`
 }
@@ -124,8 +125,17 @@ type limitsMetadata struct {
 	Memory      int64   `json:"memoryBytes"`
 	CPUs        float64 `json:"cpus"`
 	Processes   int     `json:"processes"`
-	Disk        int64   `json:"diskBytes"` // 0: not bounded
+	Disk        int64   `json:"diskBytes"`
 	Upload      int64   `json:"maxUploadBytes"`
+}
+
+// inForceMetadata is what of the limits this machine keeps; 0 is no limit.
+type inForceMetadata struct {
+	Memory    int64   `json:"memoryBytes"`
+	MemoryBy  string  `json:"memoryBy,omitempty"` // cgroup, rlimit: see kernel.Enforced
+	CPUs      float64 `json:"cpus"`
+	Processes int     `json:"processes"`
+	Disk      int64   `json:"diskBytes"`
 }
 
 func (c *call) metadata() error {
@@ -143,8 +153,10 @@ func (c *call) metadata() error {
 			Memory: p.Limits.MemoryBytes, CPUs: p.Limits.CPUs, Processes: p.Limits.Processes, Disk: p.Disk, Upload: c.api.Interpreter.cfg.MaxUpload,
 		},
 	}}
+	e := about.enforced
+	m.Pool.InForce = inForceMetadata{e.MemoryBytes, e.MemoryBy, e.CPUs, e.Processes, p.Disk}
 	if how.kind == isolationNone { // nothing keeps code from the machine's network, and nobody measures its folder
-		m.Pool.Isolation.Network, m.Pool.Limits.Disk = true, 0
+		m.Pool.Isolation.Network, m.Pool.InForce.Disk = true, 0
 	}
 	return c.answer(http.StatusOK, m)
 }

@@ -136,7 +136,8 @@ func TestPython(t *testing.T) {
 		require.Contains(t, string(encode(m.Packages)), `"ipykernel"`)
 		require.Equal(t, isolationBubblewrap, m.Pool.Isolation.Kind)
 		require.False(t, m.Pool.Isolation.Network)
-		require.NotZero(t, m.Pool.Limits.Disk)
+		require.NotZero(t, m.Pool.InForce.Disk)
+		require.Equal(t, m.Pool.Limits.Memory, m.Pool.InForce.Memory)
 	})
 	t.Run("a restart by Jupyter's API", func(t *testing.T) {
 		x, err := s.pools["python"].find("values")
@@ -182,6 +183,7 @@ func TestPythonUnconfined(t *testing.T) {
 	require.Equal(t, isolationNone, m.Pool.Isolation.Kind)
 	require.NotEmpty(t, m.Pool.Isolation.Reason)
 	require.True(t, m.Pool.Isolation.Network)
+	require.Zero(t, m.Pool.InForce.Disk)
 }
 
 func TestShell(t *testing.T) {
