@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +25,8 @@ type message struct {
 		ID string `json:"msg_id"`
 	} `json:"parent_header"`
 	Metadata struct {
-		Seq      *int   `json:"seq"` // of a flood
-		Position string `json:"nbserv_position"`
-		Own      *struct {
+		Seq *int `json:"seq"` // of a flood
+		Own *struct {
 			Gap *struct {
 				Dropped int `json:"dropped"`
 			} `json:"gap"`
@@ -47,13 +45,11 @@ type page struct {
 	kernel  string
 	session string
 	conn    *websocket.Conn
-	seq     uint64 // of the newest position seen
-	gaps    int    // notices seen
+	gaps    int // notices seen
 	redials int
 	// again is set by a new connection: what a dead server had handed on, and could not say so, comes once more. It ends
-	// with the first message that is new.
-	again  bool
-	repeat int // such messages
+	// with the first output that is new.
+	again bool
 }
 
 func newPage(p *plant, kernel string) *page {
@@ -65,7 +61,7 @@ var errTooLong = errors.New("it took too long")
 // connect dials until somebody answers. 404 is an error: a browser takes it for the kernel's end.
 func (g *page) connect(ctx context.Context) error {
 	for end := time.Now().Add(patience); ; {
-		url := "ws://" + g.p.addr + "/api/kernels/" + g.kernel + "/channels?positions=1&session_id=" + g.session
+		url := "ws://" + g.p.addr + "/api/kernels/" + g.kernel + "/channels?session_id=" + g.session
 		conn, res, err := websocket.DefaultDialer.DialContext(ctx, url, http.Header{"Authorization": {"token " + token}})
 		switch {
 		case err == nil:
@@ -100,7 +96,7 @@ func (g *page) send(id, kind string, content map[string]any) {
 	})
 }
 
-// next reads a message and checks its place: each is after the one before (P5). ok is false when the connection broke.
+// next reads a message. ok is false when the connection broke.
 func (g *page) next() (m message, ok bool, err error) {
 	_ = g.conn.SetReadDeadline(time.Now().Add(patience))
 	_, raw, err := g.conn.ReadMessage()
@@ -116,18 +112,6 @@ func (g *page) next() (m message, ok bool, err error) {
 	if m.Metadata.Own != nil && m.Metadata.Own.Gap != nil {
 		g.gaps++
 	}
-	_, text, found := strings.Cut(m.Metadata.Position, ":")
-	seq, err := strconv.ParseUint(text, 10, 64)
-	switch {
-	case !found || err != nil:
-		return m, false, fmt.Errorf("a message without a position: %s", raw)
-	case seq <= g.seq && g.again:
-		g.repeat++
-		return g.next()
-	case seq <= g.seq:
-		return m, false, fmt.Errorf("position %d after %d: %s", seq, g.seq, raw)
-	}
-	g.seq, g.again = seq, false
 	return m, true, nil
 }
 
@@ -173,7 +157,7 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 		idle := m.Header.Type == "status" && m.Content.State == "idle"
 		switch {
 		case m.Parent.ID == id:
-			o.take(m, idle)
+			g.take(&o, m, idle)
 		case m.Parent.ID == probe && idle && !o.begun:
 			ask()
 		}
@@ -181,10 +165,12 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 	return o, nil
 }
 
-func (o *outcome) take(m message, idle bool) {
+func (g *page) take(o *outcome, m message, idle bool) {
 	o.begun = true
 	switch {
+	case m.Metadata.Seq != nil && g.again && len(o.seqs) > 0 && *m.Metadata.Seq <= o.seqs[len(o.seqs)-1]:
 	case m.Metadata.Seq != nil:
+		g.again = false
 		o.seqs = append(o.seqs, *m.Metadata.Seq)
 	case m.Header.Type == "execute_reply":
 		o.replied, o.status = true, m.Content.Status
