@@ -34,7 +34,6 @@ func TestSettingsChangeUnderRunningKernels(t *testing.T) {
 	w := f.watch()
 	cfg.CullIdleTimeout, cfg.CullInterval = time.Nanosecond, time.Hour
 	f.Configure(cfg, f.specs)
-	gone := w.until(func(s kernel.Status) bool { return s.Gone })
-	require.Equal(t, id, gone.ID, "it was idle under a server that culled nothing")
+	gone := w.until(func(s kernel.Status) bool { return s.Gone && s.ID == id }) // the other may be faster
 	require.Contains(t, gone.Reason, "culled")
 }

@@ -36,7 +36,10 @@ func newFixtureFunc(t *testing.T, cfg kernel.Config, options func(kernel.Launch)
 	t.Helper()
 	data := t.TempDir()
 	for name, transport := range map[string]string{"synth": "ipc", "synth-tcp": "tcp"} {
-		kerneltest.WriteSpec(t, data, name, map[string]any{"metadata": map[string]any{"nbserv": map[string]string{"transport": transport}}})
+		kerneltest.WriteSpec(t, data, name, map[string]any{
+			"argv":     []string{"synthkernel"}, // f.prov runs no program
+			"metadata": map[string]any{"nbserv": map[string]string{"transport": transport}},
+		})
 	}
 	specs := kernel.NewSpecs(kernel.SpecsConfig{DataDirs: []string{data}, DefaultName: "synth", NoNativeKernel: true})
 	if cfg.RuntimeDir == "" {
