@@ -32,10 +32,11 @@ find_python() {
 	return 1
 }
 
-# make_venv DIR REQUIREMENTS: a virtual environment with the pinned packages; a no-op when it is already there. One with
+# make_venv DIR REQUIREMENTS [PIP-OPTION...]: a virtual environment with the pinned packages; a no-op when it is already there. One with
 # other packages is changed in place, since somebody may be using it; one that does not work is made anew.
 make_venv() {
 	local dir=$1 reqs=$2 python stamp
+	shift 2
 	stamp=$(cksum <"$reqs")
 	if [ -x "$dir/bin/python" ] && "$dir/bin/python" -c '' 2>/dev/null; then
 		[ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
@@ -54,7 +55,7 @@ make_venv() {
 			"$python" -m venv "$dir" >&2 || die "$python cannot make virtual environments. On Debian: apt-get install python3-venv."
 		fi
 	fi
-	"$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$reqs" >&2 ||
+	"$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -r "$reqs" >&2 ||
 		die "the packages of $reqs could not be installed (see above); rm -r $dir starts anew"
 	printf '%s\n' "$stamp" >"$dir/.stamp"
 }

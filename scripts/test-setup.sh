@@ -45,9 +45,17 @@ fi
 
 "$root/scripts/browser-setup.sh"
 
+# Clients of the code interpreter, in an environment of their own: they want other versions of what the others use.
+agents=$root/.venv-agents
+if ! (make_venv "$agents" "$root/scripts/requirements-agents.txt" --no-deps); then
+	say "skipped: the tests with LangChain and Semantic Kernel (their packages could not be installed)"
+	agents=
+fi
+
 # The tests' own home: what a user has installed or configured must not change what they see.
 printf 'export PATH=%q\n' "$venv/bin:$PATH"
 printf 'export JUPYTER_PATH=%q\n' "$venv/share/jupyter"
 printf 'export NBSERV_REQUIRE_KERNELS=%q\n' "$kernels"
 printf 'export NBSERV_REQUIRE_SANDBOX=%q\n' "${sandbox:-}"
+printf 'export NBSERV_TEST_AGENTS_PYTHON=%q\n' "${agents:+$agents/bin/python}"
 printf 'export NBSERV_TEST_PYTHON=%q\n' "$venv/bin/python"

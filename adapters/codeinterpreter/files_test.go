@@ -113,6 +113,15 @@ func TestUploadWithoutASession(t *testing.T) {
 	require.Empty(t, s.kernels.List(), "no kernel until there is something to run")
 }
 
+// semantic-kernel says application/json in uploads once it has executed something.
+func TestUploadWithAWrongContentType(t *testing.T) {
+	s := scripted(t, nil).serve(nil)
+	body, _ := form(t, "a.txt", "text")
+	a := s.ask("POST", "files/upload?identifier=wrong&api-version=2024-02-02-preview", body, "Content-Type", "application/json")
+	require.Equal(t, http.StatusOK, a.code, a.body)
+	require.Equal(t, "text", s.ask("GET", "files/content/a.txt?identifier=wrong&api-version=2024-02-02-preview", "").body)
+}
+
 func TestUploadsIntoFoldersAndSeveral(t *testing.T) {
 	s := scripted(t, nil).serve(nil)
 	body, kind := form(t, "a.txt", "1", "b/c.txt", "2")

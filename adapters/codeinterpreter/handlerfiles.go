@@ -1,6 +1,7 @@
 package codeinterpreter
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"mime"
@@ -75,9 +76,9 @@ func (c *call) upload() error {
 	if c.r.ContentLength > limit+multipartOverhead {
 		return fault.New(fault.TooLarge, "the body has %d bytes, files of at most %d are taken", c.r.ContentLength, limit)
 	}
-	parts, err := c.r.MultipartReader()
+	parts, err := partsOf(c.r)
 	if err != nil {
-		return fault.Wrap(fault.Invalid, err, "the body should be multipart/form-data with a part \"file\"")
+		return err
 	}
 	s, err := c.session()
 	if err != nil {
@@ -107,6 +108,26 @@ func (c *call) upload() error {
 		return fault.New(fault.Invalid, "the body has no part with a file")
 	}
 	return c.answerUploaded(stored)
+}
+
+// maxBoundary bounds a boundary with its dashes and line end, by RFC 2046, 5.1.1.
+const maxBoundary = 70 + len("--\r\n")
+
+// partsOf reads a multipart body. semantic-kernel 1.45 goes on to say application/json in uploads once it has executed
+// something: then the body itself tells its boundary.
+func partsOf(r *http.Request) (*multipart.Reader, error) {
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == "multipart/form-data" && params["boundary"] != "" {
+		return multipart.NewReader(r.Body, params["boundary"]), nil
+	}
+	body := bufio.NewReaderSize(r.Body, 4<<10)
+	first, _ := body.Peek(maxBoundary)
+	line, _, ended := strings.Cut(string(first), "\r\n")
+	boundary, dashed := strings.CutPrefix(line, "--")
+	if !ended || !dashed || boundary == "" {
+		return nil, fault.New(fault.Invalid, "the body should be multipart/form-data with a part \"file\"")
+	}
+	return multipart.NewReader(body, boundary), nil
 }
 
 // store writes one part of an upload; nil when it is no file.
