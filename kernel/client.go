@@ -141,7 +141,6 @@ func (c *client) Next(ctx context.Context, buf []Entry) (int, error) {
 	return n, err
 }
 
-// Confirm says that everything up to seq was delivered; see AttachOptions.
 func (c *client) Confirm(seq uint64) { c.k.journal.confirm(c.cur, seq) }
 
 func (c *client) Position() Position { return c.k.journal.position(c.cur, false) }

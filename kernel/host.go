@@ -63,8 +63,7 @@ type AttachOptions struct {
 	Observe bool
 	// Transient says that nobody will come back for this ClientSession: Detach keeps nothing for it.
 	Transient bool
-	// Confirm makes delivery explicit: the Client has a method Confirm(seq uint64), which says that everything up
-	// to seq was delivered, and calling Next again does not say so.
+	// Confirm makes delivery explicit: Client.Confirm says what was delivered, and calling Next again does not.
 	Confirm bool
 }
 
@@ -77,6 +76,9 @@ type Client interface {
 	// it again says that those returned before were delivered. It fails with ctx's error, with
 	// ErrTakenOver, or with Gone once the kernel has ended and everything was read. One reader at a time.
 	Next(ctx context.Context, buf []Entry) (int, error)
+	// Confirm says that everything up to the number seq was delivered; without AttachOptions.Confirm it says nothing
+	// new.
+	Confirm(seq uint64)
 	// Position is the place up to which entries were returned by Next.
 	Position() Position
 	// Detach ends the client; the kernel remembers its position for a while. Idempotent.

@@ -284,6 +284,7 @@ func (j *Journal) Discard() {
 	j.discarded = true
 	if len(j.cursors) == 0 {
 		j.ask()
+		j.disk.budget.hurry()
 	}
 }
 

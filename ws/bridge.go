@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 
@@ -28,11 +29,26 @@ type Bridge struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	positions bool // immutable; each message says where it stands
+
 	// owned by readLoop
 	warned map[refusal]bool // what was logged; once per connection, a client cannot fill the log
 
 	// owned by writeLoop
-	session string // of the kernel's messages, as last seen
+	session string          // of the kernel's messages, as last seen
+	at      kernel.Position // everything up to here was written
+
+	// answers says that the client answers pings, so that they tell what it got. Until then what was written counts.
+	answers atomic.Bool
+}
+
+// ponged takes a client's answer to a ping.
+func (b *Bridge) ponged(data string) error {
+	if place, ok := b.conn.came(data); ok {
+		b.answers.Store(true)
+		b.client.Confirm(place)
+	}
+	return nil
 }
 
 // Run relays until the client leaves, the kernel or ctx ends, or one of them misbehaves, then closes the
@@ -66,6 +82,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 // writeLoop carries what the kernel says to the client, one batch after the other. A lone message is a batch
 // of one: nothing ever waits to be joined by more.
 func (b *Bridge) writeLoop(ctx context.Context) error {
+	b.at = b.client.Position()
 	batch := make([]kernel.Entry, b.batch)
 	room := len(batch)
 	for {
@@ -76,6 +93,9 @@ func (b *Bridge) writeLoop(ctx context.Context) error {
 		size, err := b.write(batch[:n])
 		if err != nil {
 			return err
+		}
+		if !b.answers.Load() {
+			b.client.Confirm(b.at.Seq)
 		}
 		clear(batch[:n]) // or an idle connection would keep its last messages alive
 		room = nextRoom(room, n, size, len(batch))
@@ -103,6 +123,12 @@ func (b *Bridge) write(batch []kernel.Entry) (size int, err error) {
 		if err != nil {
 			return size, err
 		}
+		if batch[i].Gap == nil { // what follows a notice may stand before the place that it names
+			b.at.Seq = batch[i].Seq
+		}
+		if b.positions {
+			m = positioned(m, b.at)
+		}
 		b.codec.encode(w, m)
 		if i+1 < len(batch) && !w.full() {
 			continue
@@ -111,6 +137,7 @@ func (b *Bridge) write(batch []kernel.Entry) (size int, err error) {
 		if err := b.conn.flush(w); err != nil {
 			return size, err
 		}
+		b.conn.wrote(b.at.Seq)
 		b.metrics.wrote.Inc()
 		w.reset()
 	}

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -49,8 +50,7 @@ type conn struct {
 	ending   atomic.Bool
 
 	// owned by the reader
-	heard    time.Time // when the last byte came
-	nextPing time.Time
+	heard time.Time // when the last byte came
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -61,6 +61,11 @@ type conn struct {
 	owedMu   sync.Mutex
 	owedPing bool
 	owedPong []byte // the answer to the client's latest ping; RFC 6455 section 5.5.3 asks for no more
+	owedAsk  bool
+	nextPing time.Time
+	written  uint64    // the place up to which messages were written
+	asked    uint64    // up to which place the client was asked whether they came
+	askedAt  time.Time // when
 }
 
 func newConn(nc net.Conn, cfg Config) *conn {
@@ -73,10 +78,65 @@ func (c *conn) start() {
 	c.upgraded.Store(true)
 	c.heard = time.Now()
 	if c.interval > 0 {
+		c.owedMu.Lock()
+		defer c.owedMu.Unlock()
 		c.nextPing = c.heard.Add(c.interval)
-		_ = c.Conn.SetReadDeadline(c.nextPing)
+		c.wake()
 	}
 }
+
+// wake has the reader look after what is due. owedMu is held.
+func (c *conn) wake() {
+	due := c.nextPing
+	if again := c.askedAt.Add(askEvery); c.written > c.asked && !c.owedAsk && again.Before(due) {
+		due = again
+	}
+	_ = c.Conn.SetReadDeadline(due)
+	if c.ending.Load() { // hurry may have set its deadline before ours
+		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// askEvery bounds how often a client is asked whether what was written came. What it got since it was last asked
+// may be written again to its next connection, if this one breaks.
+const askEvery = 100 * time.Millisecond
+
+// wrote notes that the messages up to place were written, and asks whether they came: now, or when the last question
+// is old enough. A client's connection may die with megabytes in the buffers on the way. A ping tells: RFC 6455 has
+// the client send its payload back, in the order of what it read.
+func (c *conn) wrote(place uint64) {
+	if c.interval <= 0 || place == 0 {
+		return
+	}
+	c.owedMu.Lock()
+	waiting := c.written > c.asked
+	c.written = place
+	now := !waiting && time.Since(c.askedAt) >= askEvery
+	switch {
+	case now:
+		c.owedAsk = true
+	case !waiting:
+		c.wake()
+	}
+	c.owedMu.Unlock()
+	if now {
+		c.settle()
+	}
+}
+
+// came reads the payload of a pong; false says that it is no answer to wrote.
+func (c *conn) came(data string) (place uint64, ok bool) {
+	if len(data) != placeBytes {
+		return 0, false
+	}
+	place = binary.BigEndian.Uint64([]byte(data))
+	c.owedMu.Lock()
+	defer c.owedMu.Unlock()
+	return place, place <= c.asked
+}
+
+// placeBytes is the length of a place in a ping.
+const placeBytes = 8
 
 // Read waits for bytes and sends the pings meanwhile: the deadline of a read is the next ping's time.
 func (c *conn) Read(p []byte) (int, error) {
@@ -94,24 +154,26 @@ func (c *conn) Read(p []byte) (int, error) {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return 0, &connError{err: err}
 		}
-		if err := c.ping(); err != nil {
+		if err := c.tick(time.Now()); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// ping is due: the last one should have been answered by now.
-func (c *conn) ping() error {
-	now := time.Now()
-	if now.Sub(c.heard) >= c.silence {
-		return &closeError{code: closeNoPong, reason: "the client has not answered pings"}
+// tick sends what is due. When it is a ping, the last one should have been answered by now.
+func (c *conn) tick(now time.Time) error {
+	c.owedMu.Lock()
+	c.owedAsk = c.owedAsk || c.written > c.asked && now.Sub(c.askedAt) >= askEvery
+	if !now.Before(c.nextPing) {
+		if now.Sub(c.heard) >= c.silence {
+			c.owedMu.Unlock()
+			return &closeError{code: closeNoPong, reason: "the client has not answered pings"}
+		}
+		c.nextPing, c.owedPing = now.Add(c.interval), true
 	}
-	c.nextPing = now.Add(c.interval)
-	_ = c.Conn.SetReadDeadline(c.nextPing)
-	if c.ending.Load() { // hurry may have set its deadline before ours
-		return errEnding
-	}
-	c.owe(func() { c.owedPing = true })
+	c.wake()
+	c.owedMu.Unlock()
+	c.settle()
 	return nil
 }
 
@@ -134,7 +196,7 @@ func (c *conn) owe(note func()) {
 func (c *conn) settle() {
 	for {
 		c.owedMu.Lock()
-		due := c.owedPing || len(c.owedPong) > 0
+		due := c.owedPing || c.owedAsk || len(c.owedPong) > 0
 		c.owedMu.Unlock()
 		if !due || !c.mu.TryLock() {
 			return
@@ -151,7 +213,11 @@ func (c *conn) takeOwed() []byte {
 	if c.owedPing {
 		out = append(out, controlFrame(websocket.PingMessage, nil)...)
 	}
-	c.owedPing, c.owedPong = false, c.owedPong[:0]
+	if c.owedAsk {
+		c.asked, c.askedAt = c.written, time.Now()
+		out = append(out, controlFrame(websocket.PingMessage, binary.BigEndian.AppendUint64(nil, c.asked))...)
+	}
+	c.owedPing, c.owedAsk, c.owedPong = false, false, c.owedPong[:0]
 	return out
 }
 

@@ -100,7 +100,7 @@ func (h *fakeHost) Attach(id string, o kernel.AttachOptions) (kernel.Client, err
 		h.live++
 		if old := h.clients[o.ClientSession]; old != nil {
 			old.taken = true
-			c.at = old.at
+			c.at, c.confirmed = old.confirmed, old.confirmed
 		}
 		if o.ClientSession != "" {
 			h.clients[o.ClientSession] = c
@@ -114,7 +114,8 @@ type fakeClient struct {
 	at   int
 	gone chan struct{} // closed by Detach
 
-	taken bool // guarded by host.mu
+	taken     bool // guarded by host.mu
+	confirmed int  // guarded by host.mu
 }
 
 func (c *fakeClient) Send(m *kernel.Message) error {
@@ -153,6 +154,12 @@ func (c *fakeClient) Next(ctx context.Context, buf []kernel.Entry) (int, error) 
 			return 0, ctx.Err()
 		}
 	}
+}
+
+func (c *fakeClient) Confirm(seq uint64) {
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	c.confirmed = max(c.confirmed, int(seq))
 }
 
 func (c *fakeClient) Position() kernel.Position { return kernel.Position{Epoch: 1, Seq: uint64(c.at)} }

@@ -190,7 +190,7 @@ func (s *Server) await(r *http.Request, id string) error {
 // attachOptions reads the query.
 func attachOptions(r *http.Request) (kernel.AttachOptions, error) {
 	q := r.URL.Query()
-	o := kernel.AttachOptions{ClientSession: q.Get("session_id")}
+	o := kernel.AttachOptions{ClientSession: q.Get("session_id"), Confirm: true}
 	if len(o.ClientSession) > maxSessionID {
 		return o, fault.New(fault.Invalid, "session_id has %d characters, at most %d are taken",
 			len(o.ClientSession), maxSessionID)
@@ -229,10 +229,11 @@ func (s *Server) upgrade(h *hijacker, r *http.Request, c kernel.Client, log *slo
 	}
 	sock.SetReadLimit(s.cfg.MaxMessageBytes)
 	sock.SetPingHandler(h.conn.pong)
-	sock.SetPongHandler(func(string) error { return nil })       // conn noticed it as it came
 	sock.SetCloseHandler(func(int, string) error { return nil }) // the Bridge answers when it ends
 	h.conn.start()
 	b := &Bridge{conn: h.conn, ws: sock, client: c, batch: s.cfg.MaxBatch, log: log, metrics: s.metrics}
+	b.positions = r.URL.Query().Get("positions") == "1"
+	sock.SetPongHandler(b.ponged)
 	if sock.Subprotocol() == subprotocolV1 {
 		b.codec = v1{}
 	} else {

@@ -94,6 +94,9 @@ func defaultConfig(env environment) Config {
 			ShutdownWait: 5 * time.Second,
 			CullInterval: 5 * time.Minute,
 			DetachedTTL:  time.Hour,
+
+			Journal:       kernel.JournalLimits{DiskBytes: kernel.DefaultJournalBytes},
+			JournalsBytes: kernel.DefaultJournalsBytes,
 		},
 		KernelHost:    spawnHost,
 		DefaultKernel: "python3",

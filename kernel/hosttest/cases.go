@@ -223,6 +223,33 @@ func (s *suite) observe(t *testing.T) {
 	s.get(t, id, func(st kernel.Status) bool { return st.Connections == 0 })
 }
 
+// confirm: a client that says itself what was delivered gets all there is without saying so, and its session goes on
+// where it said.
+func (s *suite) confirm(t *testing.T) {
+	id := s.start(t)
+	o := kernel.AttachOptions{ClientSession: uuid.NewString(), Confirm: true}
+	c := s.attach(t, id, o)
+	all := c.until(ended(c.run("flood 4000 1000"))) // more than a host sends ahead
+	half := all[len(all)/2].Seq
+	c.Confirm(all[10].Seq)
+	c.Confirm(half)
+	c.Confirm(all[20].Seq) // it was there already
+	c.Detach()
+	s.get(t, id, func(st kernel.Status) bool { return st.Connections == 0 })
+	again := s.attach(t, id, o)
+	for _, e := range all[len(all)/2+1:] {
+		require.Equal(t, e.Seq, again.next().Seq)
+	}
+	again.Confirm(all[len(all)-1].Seq)
+	again.Detach()
+	s.get(t, id, func(st kernel.Status) bool { return st.Connections == 0 })
+	last := s.attach(t, id, o)
+	m := last.run("echo once")
+	for _, e := range last.until(ended(m)) {
+		require.Equal(t, m.Header.MsgID, e.Message.Parent.MsgID, "nothing comes a third time")
+	}
+}
+
 func (s *suite) interrupt(t *testing.T) {
 	id := s.start(t)
 	c := s.page(t, id)

@@ -58,6 +58,7 @@ func Run(t *testing.T, over func(t *testing.T, m *kernel.Manager) kernel.Host) {
 		"a second client of a session takes over":      (*suite).takeover,
 		"a session comes back and reads on":            (*suite).detach,
 		"a client reads on from a position":            (*suite).since,
+		"what was not delivered comes again":           (*suite).confirm,
 		"an observer sees everything":                  (*suite).observe,
 		"an interrupt ends an execution":               (*suite).interrupt,
 		"a restart keeps clients and journal":          (*suite).restart,

@@ -49,7 +49,9 @@ type client struct {
 	mu        sync.Mutex
 	p         *pipe           // guarded by mu; nil while the kernel host is away
 	position  kernel.Position // guarded by mu; at, for others
-	delivered uint64          // guarded by mu; of what Next returned
+	taken     uint64          // guarded by mu; what Next returned before its last call
+	said      uint64          // guarded by mu; of that, what the kernel host was told
+	delivered uint64          // guarded by mu; of taken, unless o.Confirm, where the frontend says it
 	confirmed uint64          // guarded by mu; what the kernel host was told
 	held      [][]byte        // guarded by mu; frames that wait for it
 	heldBytes int             // guarded by mu
@@ -122,7 +124,7 @@ func (c *client) begin(p *pipe, frames []byte) error {
 	if c.why != nil {
 		return c.why
 	}
-	c.p, c.position, c.delivered, c.confirmed = p, first.Position, c.at, c.at
+	c.p, c.position, c.taken, c.said, c.delivered, c.confirmed = p, first.Position, c.at, c.at, c.at, c.at
 	for i, frame := range c.held {
 		if err := p.postBytes(frame); err != nil {
 			c.held = c.held[i:]
@@ -166,7 +168,7 @@ func (c *client) Send(m *kernel.Message) error {
 
 // Next implements kernel.Client. It goes on over the end of a kernel host, when another one has the kernel.
 func (c *client) Next(ctx context.Context, buf []kernel.Entry) (int, error) {
-	c.deliver(c.at)
+	c.take(c.at)
 	if c.unsaid >= confirmBytes {
 		c.confirm()
 	}
@@ -174,7 +176,7 @@ func (c *client) Next(ctx context.Context, buf []kernel.Entry) (int, error) {
 		if c.final != nil {
 			return 0, c.final
 		}
-		n, err := c.take(buf)
+		n, err := c.entries(buf)
 		c.mu.Lock()
 		c.position.Seq = c.at
 		c.mu.Unlock()
@@ -187,8 +189,8 @@ func (c *client) Next(ctx context.Context, buf []kernel.Entry) (int, error) {
 	}
 }
 
-// take fills buf with the entries that have come, and takes note of the other frames.
-func (c *client) take(buf []kernel.Entry) (n int, err error) {
+// entries fills buf with the entries that have come, and takes note of the other frames.
+func (c *client) entries(buf []kernel.Entry) (n int, err error) {
 	for len(c.frames) > 0 {
 		kind, payload, rest, _, _ := cutFrame(c.frames)
 		switch kind {
@@ -206,7 +208,7 @@ func (c *client) take(buf []kernel.Entry) (n int, err error) {
 			}
 			c.inGap = false
 			if n == 0 { // what it stands behind was returned before
-				c.deliver(c.at)
+				c.take(c.at)
 			}
 		case frameState:
 			s, err := decodeState(payload)
@@ -263,32 +265,58 @@ func (c *client) finish(why error) error {
 	return why
 }
 
-// deliver notes that everything up to seq was delivered.
-func (c *client) deliver(seq uint64) {
+// take notes that everything up to seq was taken, and so, unless the frontend says that itself, delivered.
+func (c *client) take(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.delivered = max(c.delivered, seq)
+	if c.o.Confirm && c.delivered >= c.position.Seq { // what was passed over was for others
+		c.delivered = seq
+	}
+	c.taken = max(c.taken, seq)
+	if !c.o.Confirm {
+		c.delivered = c.taken
+	}
 }
 
-// confirm tells the kernel host what was delivered.
+// Confirm implements kernel.Client.
+func (c *client) Confirm(seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delivered = max(c.delivered, min(seq, c.position.Seq))
+	c.sayDelivered()
+}
+
+// confirm tells the kernel host what was taken and delivered.
 func (c *client) confirm() {
 	c.unsaid = 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sayDelivered()
+	if c.p == nil || c.said >= c.taken {
+		return
+	}
+	if c.post(frameTaken, c.taken) {
+		c.said = c.taken
+	}
 }
 
-// sayDelivered is confirm with mu held.
+// sayDelivered tells the kernel host what was delivered. mu is held.
 func (c *client) sayDelivered() {
 	if c.p == nil || c.confirmed == c.delivered {
 		return
 	}
+	if c.post(frameConfirm, c.delivered) {
+		c.confirmed = c.delivered
+		c.said = max(c.said, c.confirmed)
+	}
+}
+
+// post sends a number; false says that the stream has broken. mu is held.
+func (c *client) post(kind frameKind, n uint64) bool {
 	o := newOutbox()
 	defer o.free()
-	o.number(frameConfirm, c.delivered)
-	if c.p.post(o) == nil {
-		c.confirmed = c.delivered
-	}
+	o.number(kind, n)
+	return c.p.post(o) == nil
 }
 
 // fill waits for more frames.

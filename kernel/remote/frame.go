@@ -31,6 +31,7 @@ const (
 const (
 	frameMessage frameKind = 'm' // a message for the kernel, laid out as an entry
 	frameConfirm frameKind = 'c' // everything up to this place was delivered: its number in 8 bytes
+	frameTaken   frameKind = 't' // everything up to this place has come, and room for as much: its number in 8 bytes
 )
 
 const (

@@ -41,9 +41,6 @@ type mark struct {
 	size int
 }
 
-// confirmer is what a Client of AttachOptions.Confirm is.
-type confirmer interface{ Confirm(seq uint64) }
-
 // client attaches a frontend and serves it until its server leaves.
 func (s *Server) client(h kernel.Host, w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
@@ -121,7 +118,14 @@ func (s *stream) take(kind frameKind, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		s.confirm(seq)
+		s.client.Confirm(seq)
+		s.taken(seq)
+	case frameTaken:
+		seq, err := decodeNumber(payload)
+		if err != nil {
+			return err
+		}
+		s.taken(seq)
 	default:
 		return errFrame
 	}
@@ -136,11 +140,8 @@ func (s *stream) refuse(err error) {
 	_ = s.p.write(o) // a server that has gone needs no answer
 }
 
-// confirm makes room for what follows.
-func (s *stream) confirm(seq uint64) {
-	if c, ok := s.client.(confirmer); ok {
-		c.Confirm(seq)
-	}
+// taken makes room for what follows.
+func (s *stream) taken(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.underway) > 0 && s.underway[0].seq <= seq {
