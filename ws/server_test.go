@@ -272,6 +272,34 @@ func TestClientLeaves(t *testing.T) {
 	require.Eventually(t, func() bool { return s.attached() == 0 }, patience, time.Millisecond)
 }
 
+func TestClosedTellsWhoSaidGoodbye(t *testing.T) {
+	type end struct {
+		kernel, session string
+		left            bool
+	}
+	ends := make(chan end, 3)
+	s := serve(t, func(c *Config) {
+		c.Closed = func(kernel, session string, left bool) { ends <- end{kernel, session, left} }
+	})
+	next := func() end {
+		select {
+		case e := <-ends:
+			return e
+		case <-time.After(patience):
+			require.FailNow(t, "nobody was told")
+			return end{}
+		}
+	}
+	page := s.dial(t, "?session_id=page", subprotocolV1)
+	require.NoError(t, page.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(patience)))
+	require.Equal(t, end{"k", "page", true}, next())
+	laptop := s.dial(t, "?session_id=laptop", subprotocolV1)
+	require.NoError(t, laptop.NetConn().Close())
+	require.Equal(t, end{"k", "laptop", false}, next())
+	s.dial(t, "", subprotocolV1).Close() // nobody could come back as this one
+	require.Empty(t, ends)
+}
+
 func TestConfigValidate(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
 	require.NoError(t, Config{PingInterval: -1}.Validate())

@@ -293,7 +293,7 @@ func (o *Outputs) chain(i int) {
 }
 
 // slack is what is given up beyond what must be, as a share of the limit: so that it is done now and then.
-const slack = 16
+const slack = 4
 
 // shed brings the outputs down to the limit.
 func (o *Outputs) shed() {
@@ -371,7 +371,7 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/(1<<20
 
 // AppendJSON appends the outputs as a notebook for clients has them: a JSON array.
 func (o *Outputs) AppendJSON(b []byte) []byte {
-	b = append(b, '[')
+	b = append(slices.Grow(b, o.jsonSize()), '[')
 	for i, one := range o.list {
 		b = o.appendLeftOut(b, i)
 		b = one.appendJSON(separate(b))
@@ -384,6 +384,9 @@ func (o *Outputs) AppendJSON(b []byte) []byte {
 	}
 	return append(b, ']')
 }
+
+// jsonSize is about how long the outputs are in JSON: most text has an escape in each line.
+func (o *Outputs) jsonSize() int { return o.size + o.size/32 }
 
 // appendLeftOut appends the notice if it stands before the i-th output.
 func (o *Outputs) appendLeftOut(b []byte, i int) []byte {
@@ -407,14 +410,13 @@ func (o *output) appendJSON(b []byte) []byte {
 	}
 	b = append(b, `{"output_type":"stream","name":`...)
 	b = append(encode(b, []byte(o.stream.name)), `,"text":`...)
-	text := append(slices.Clip(o.stream.text), o.stream.line...)
-	return append(encode(b, text), '}')
+	b = escape(escape(append(b, '"'), o.stream.text), o.stream.line)
+	return append(b, `"}`...)
 }
 
-// saved is what MarshalJSON writes: the outputs, and what they do not tell.
+// saved is what of Outputs is written down beside the list.
 type saved struct {
-	Outputs   json.RawMessage  `json:"outputs"` // without the notice
-	Displays  map[string][]int `json:"displays,omitempty"`
+	Displays  map[string][]int `json:"displays,omitempty"` // places in the list
 	Cursor    int              `json:"cursor"`
 	ClearNext bool             `json:"clear_next,omitempty"`
 	Prompt    *string          `json:"prompt,omitempty"`
@@ -424,14 +426,9 @@ type saved struct {
 	Limit     int              `json:"limit"`
 }
 
-// MarshalJSON writes all that UnmarshalJSON needs to go on.
-func (o *Outputs) MarshalJSON() ([]byte, error) {
+// AppendState appends all that ReadOutputs needs to go on: a JSON object.
+func (o *Outputs) AppendState(b []byte) []byte {
 	s := saved{Cursor: atEnd, ClearNext: o.clearNext, Full: o.full, Head: o.head, Left: o.left, Limit: o.limit, Prompt: o.prompt}
-	b := []byte{'['}
-	for _, one := range o.list {
-		b = one.appendJSON(separate(b))
-	}
-	s.Outputs = append(b, ']')
 	if last := o.last(); last != nil && last.stream != nil {
 		s.Cursor = last.stream.at
 	}
@@ -443,31 +440,36 @@ func (o *Outputs) MarshalJSON() ([]byte, error) {
 			s.Displays[id] = append(s.Displays[id], slices.Index(o.list, one))
 		}
 	}
-	return json.Marshal(s)
+	state, _ := json.Marshal(s) // texts and numbers only
+	b = append(append(slices.Grow(b, o.jsonSize()), `{"state":`...), state...)
+	b = append(b, `,"list":[`...)
+	for _, one := range o.list {
+		b = one.appendJSON(separate(b))
+	}
+	return append(b, "]}"...)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (o *Outputs) UnmarshalJSON(b []byte) error {
-	var s saved
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	list, err := parseOutputs(s.Outputs)
+// ReadOutputs reads what AppendState wrote.
+func ReadOutputs(b []byte) (*Outputs, error) {
+	n, err := (&parser{b: b}).document()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if s.Head < 0 || s.Head > len(list) || s.Limit <= 0 {
-		return errors.New("outputs with a wrong head or limit")
+	var s saved
+	state, list := n.get("state"), n.get("list")
+	if state == nil || list == nil || list.kind != array || list.flat() {
+		return nil, errors.New("no state, or no list")
 	}
-	*o = Outputs{limit: s.Limit, clearNext: s.ClearNext, full: s.Full, head: s.Head, left: s.Left, prompt: s.Prompt}
-	for i := range list {
-		one := &output{raw: compact(&list[i]), sum: digestOf(&list[i])}
-		if list[i].get("output_type").text() == "stream" {
-			one = &output{stream: newStream(list[i].get("name").text())}
-			one.stream.append(multiText(list[i].get("text"))) // \r and \b were carried out before
-		}
-		o.list = append(o.list, one)
-		o.size += one.size()
+	if err := json.Unmarshal(compact(state), &s); err != nil {
+		return nil, err
+	}
+	if s.Head < 0 || s.Head > len(list.kids) || s.Limit <= 0 {
+		return nil, errors.New("a wrong head or limit")
+	}
+	o := &Outputs{limit: s.Limit, clearNext: s.ClearNext, full: s.Full, head: s.Head, left: s.Left, prompt: s.Prompt}
+	for i := range list.kids {
+		o.list = append(o.list, readOutput(&list.kids[i]))
+		o.size += o.list[i].size()
 	}
 	if last := o.last(); last != nil && last.stream != nil && s.Cursor >= 0 && s.Cursor < len(units(last.stream.line)) {
 		last.stream.at = s.Cursor
@@ -475,7 +477,7 @@ func (o *Outputs) UnmarshalJSON(b []byte) error {
 	for id, at := range s.Displays {
 		for _, i := range at {
 			if i < 0 || i >= len(o.list) || o.list[i].stream != nil {
-				return errors.New("outputs with a display that is not there")
+				return nil, errors.New("a display that is not there")
 			}
 			if o.ids == nil {
 				o.ids = map[string][]*output{}
@@ -484,7 +486,16 @@ func (o *Outputs) UnmarshalJSON(b []byte) error {
 		}
 	}
 	o.chain(0)
-	return nil
+	return o, nil
+}
+
+func readOutput(n *node) *output {
+	if n.get("output_type").text() != "stream" {
+		return &output{raw: compact(n), sum: digestOf(n)}
+	}
+	one := &output{stream: newStream(n.get("name").text())}
+	one.stream.append(multiText(n.get("text"))) // \r and \b were carried out before
+	return one
 }
 
 // parseOutputs reads a JSON array of outputs.

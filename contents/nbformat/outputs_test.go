@@ -124,11 +124,9 @@ func TestPromptsAndAnswers(t *testing.T) {
 // again writes o down, reads it and gives what was read.
 func again(t testing.TB, o *Outputs) *Outputs {
 	t.Helper()
-	b, err := json.Marshal(o)
+	back, err := ReadOutputs(o.AppendState(nil))
 	require.NoError(t, err)
-	var back Outputs
-	require.NoError(t, json.Unmarshal(b, &back))
-	return &back
+	return back
 }
 
 // cellWith is a code cell as a client sends it.

@@ -69,8 +69,10 @@ func appendHalf(b []byte, r rune) []byte {
 }
 
 // encode appends text as nbformat writes strings: only what must be escaped is.
-func encode(b, text []byte) []byte {
-	b = append(b, '"')
+func encode(b, text []byte) []byte { return append(escape(append(b, '"'), text), '"') }
+
+// escape is encode without the quotes.
+func escape(b, text []byte) []byte {
 	for i, c := range text {
 		switch {
 		case c == '"' || c == '\\':
@@ -95,7 +97,7 @@ func encode(b, text []byte) []byte {
 			b = append(b, c)
 		}
 	}
-	return append(b, '"')
+	return b
 }
 
 // isSurrogateAt recognises decode's three bytes: UTF-8 itself never has 0xed followed by 0xa0 or more.

@@ -53,6 +53,7 @@ type facts struct {
 	Digest   nbformat.Digest   `json:"digest"`            // of the outputs
 	Earlier  []nbformat.Digest `json:"earlier,omitempty"` // of what they were before, in order
 	Displays []string          `json:"displays,omitempty"`
+	Size     int               `json:"size"`     // of the outputs in the database, in bytes
 	Revision uint64            `json:"revision"` // grows with each change of what a reader would get
 	Input    *prompt           `json:"input,omitempty"`
 

@@ -15,7 +15,7 @@ const batch = 256
 
 // saveEvery is how many bytes of the journal are read at most before the database is brought up to date: what has to
 // be read again after a crash.
-const saveEvery = 16 << 20
+const saveEvery = 32 << 20
 
 // retryAfter is the pause after a Host could not be reached.
 const retryAfter = time.Second
@@ -25,6 +25,7 @@ func (k *Keeper) follow(ctx context.Context, b *book) {
 	defer func() {
 		k.save(context.WithoutCancel(ctx), b)
 		k.index(b)
+		k.forget(b)
 		b.mu.Lock()
 		b.wake()
 		b.mu.Unlock()
@@ -149,10 +150,9 @@ func (k *Keeper) caughtUp(ctx context.Context, b *book, target *kernel.Status) (
 	if target.ExecutionState == kernel.StateDead && b.At.Seq >= target.Position.Seq {
 		b.close(target.Reason)
 	}
-	news := b.news
-	b.news = false
+	calm := b.news && !slices.ContainsFunc(b.order, unfinished) // else it is done now and then, by sweep
 	b.mu.Unlock()
-	if news {
+	if calm {
 		k.settle(ctx, b)
 		k.save(ctx, b)
 	}
@@ -187,7 +187,7 @@ func (k *Keeper) finish(ctx context.Context, b *book, why error) {
 	}
 	b.close(fault.Message(why))
 	b.allWent()
-	b.Gone, b.news = true, false
+	b.Gone = true
 	b.mu.Unlock()
 	k.settle(ctx, b)
 }
@@ -196,11 +196,12 @@ func (k *Keeper) finish(ctx context.Context, b *book, why error) {
 // replaced since, and what has no cell there.
 func (k *Keeper) settle(ctx context.Context, b *book) {
 	b.mu.Lock()
+	b.news = false
 	paths := b.notebooks()
 	b.mu.Unlock()
 	for _, path := range paths {
 		err := k.files.EditNotebook(ctx, path, func(nb *nbformat.Notebook, modified time.Time) bool {
-			k.merge(ctx, b, path, nb, modified, settling)
+			k.merge(ctx, []*book{b}, path, nb, modified, settling)
 			return false
 		})
 		if err != nil && fault.KindOf(err) != fault.NotFound {

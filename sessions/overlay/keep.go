@@ -97,10 +97,11 @@ func (b *book) changes() (c change, put []*execution) {
 			continue
 		}
 		r := row{id: x.ID, seq: x.Seq}
-		r.facts, _ = json.Marshal(x.facts) // texts, numbers and times only
 		if x.outputs != nil {
-			r.outputs, _ = json.Marshal(x.outputs)
+			r.outputs = x.outputs.AppendState(nil)
+			x.Size = len(r.outputs)
 		}
+		r.facts, _ = json.Marshal(x.facts) // texts, numbers and times only
 		x.dirty = false
 		c.put, put = append(c.put, r), append(put, x)
 	}
@@ -125,6 +126,7 @@ func (k *Keeper) sweep(ctx context.Context) {
 		for _, b := range k.all() {
 			k.tend(ctx, b)
 		}
+		k.makeRoom(ctx)
 	}
 }
 
@@ -147,28 +149,68 @@ func (k *Keeper) lookAtOne(ctx context.Context) {
 // tend writes what can be written into the files, and what is due into the database.
 func (k *Keeper) tend(ctx context.Context, b *book) {
 	b.mu.Lock()
-	paths := b.notebooks()
+	paths, news := b.notebooks(), b.news
 	b.mu.Unlock()
+	if news {
+		k.settle(ctx, b)
+	}
 	for _, path := range paths {
 		if k.isQuiet(path) {
 			k.fold(ctx, path)
 		}
 	}
 	b.mu.Lock()
-	due, empty := b.due, b.Gone && len(b.order) == 0
+	due := b.due
 	b.mu.Unlock()
-	if due || empty {
+	if due {
 		k.save(ctx, b)
 		k.index(b)
 	}
 	b.mu.Lock()
 	b.unload()
 	b.mu.Unlock()
-	if empty {
-		k.mu.Lock()
+	k.forget(b)
+}
+
+// forget closes the book of a kernel that is gone, when nothing of it is left to keep.
+func (k *Keeper) forget(b *book) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Gone && len(b.order) == 0 && len(b.dropped) == 0 {
 		delete(k.books, b.kernel)
-		k.mu.Unlock()
 	}
+}
+
+// MaxBytes is how much output is kept for all notebooks together: what a server's disk has to spare.
+const MaxBytes = 1 << 30
+
+// makeRoom gives up what ended first when there is more than MaxBytes.
+func (k *Keeper) makeRoom(ctx context.Context) {
+	var sum int64
+	var oldest *execution
+	var since time.Time
+	var in *book
+	for _, b := range k.all() {
+		b.mu.Lock()
+		for _, x := range b.order {
+			sum += int64(x.Size)
+			if x.State == ended && (oldest == nil || x.Ended.Before(since)) {
+				oldest, since, in = x, x.Ended, b
+			}
+		}
+		b.mu.Unlock()
+	}
+	if sum <= MaxBytes || oldest == nil {
+		return
+	}
+	k.log.Warn("outputs given up that a notebook's file does not have: there are too many", "kernel_id", in.kernel, "msg_id", oldest.ID)
+	in.mu.Lock()
+	in.drop(oldest)
+	in.mu.Unlock()
+	k.save(ctx, in)
+	k.index(in)
 }
 
 // isQuiet says whether what was said for a notebook can be written into its file: all of it has ended, no page has the
@@ -218,11 +260,8 @@ const restAfterFailure = 10 * time.Minute
 func (k *Keeper) fold(ctx context.Context, path string) {
 	defer k.locks.lock(path)()
 	books := k.at(path)
-	err := k.files.EditNotebook(ctx, path, func(nb *nbformat.Notebook, modified time.Time) (changed bool) {
-		for _, b := range books {
-			changed = len(k.merge(ctx, b, path, nb, modified, folding)) > 0 || changed
-		}
-		return changed
+	err := k.files.EditNotebook(ctx, path, func(nb *nbformat.Notebook, modified time.Time) bool {
+		return len(k.merge(ctx, books, path, nb, modified, folding)) > 0
 	})
 	gone := fault.KindOf(err) == fault.NotFound && err != nil
 	if err != nil && !gone {

@@ -144,7 +144,7 @@ func (k *Keeper) hear(ctx context.Context, st kernel.Status) {
 	fresh := !b.known && st.Position.Seq == 0 && len(b.order) == 0 // a new kernel: nothing was missed
 	b.known = b.known || fresh
 	b.heard = st.Departed
-	due := b.known && st.Departed != b.departed || st.Gone && !b.Gone
+	due := b.known && st.Departed != b.departed || st.Gone
 	k.mu.Unlock()
 	if due {
 		k.ensure(ctx, b)

@@ -434,3 +434,25 @@ func TestDisplaysOfOtherCellsAreUpdated(t *testing.T) {
 	w.shows("n.ipynb", 0, "[100%]")
 	w.shows("n.ipynb", 1, "done")
 }
+
+// A kernel that is gone and the one after it have both run the cell.
+func TestTheKernelAfterThisOne(t *testing.T) {
+	w := newWorld(t, overlay.Config{})
+	w.write("n.ipynb", cells(`out "first"`, `out "first"`))
+	a := w.open("n.ipynb")
+	a.done(a.run(0))
+	a.done(a.run(1))
+	a.leave()
+	w.shows("n.ipynb", 0, "first")
+	require.NoError(t, w.host.Shutdown(t.Context(), a.kernel))
+	b := w.open("n.ipynb")
+	require.NotEqual(t, a.kernel, b.kernel)
+	b.nb.Cells[0].Source = "out \"second\"\nwait more\nout \"more\""
+	b.until(b.run(0), "stream")
+	b.leave()
+	w.shows("n.ipynb", 0, "second")
+	w.pass("more")
+	w.shows("n.ipynb", 0, "secondmore")
+	nb, _ := w.read("n.ipynb")
+	require.Equal(t, "first", nb.Cells[1].shown())
+}

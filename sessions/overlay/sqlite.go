@@ -23,7 +23,7 @@ var Schema = store.Schema{
 			msg_id    TEXT    NOT NULL,
 			seq       INTEGER NOT NULL, -- its number in the kernel's journal
 			facts     TEXT    NOT NULL, -- JSON
-			outputs   TEXT    NOT NULL, -- JSON, up to 10 MB
+			outputs   BLOB    NOT NULL, -- JSON, up to 10 MB
 			PRIMARY KEY (kernel_id, msg_id)
 		) STRICT`,
 	},
@@ -117,8 +117,7 @@ func (s *SQLite) outputs(ctx context.Context, kernel, id string) (*nbformat.Outp
 	if err != nil {
 		return nil, err
 	}
-	o := new(nbformat.Outputs)
-	return o, json.Unmarshal(text, o)
+	return nbformat.ReadOutputs(text)
 }
 
 // apply writes all of c or nothing.
@@ -145,7 +144,7 @@ func (s *SQLite) apply(ctx context.Context, c change) error {
 				err = exec("UPDATE overlay_execution SET facts = ? WHERE kernel_id = ? AND msg_id = ?", string(r.facts), c.kernel, r.id)
 			} else {
 				err = exec(`INSERT OR REPLACE INTO overlay_execution (kernel_id, msg_id, seq, facts, outputs) VALUES (?, ?, ?, ?, ?)`,
-					c.kernel, r.id, int64(r.seq), string(r.facts), string(r.outputs))
+					c.kernel, r.id, int64(r.seq), string(r.facts), r.outputs)
 			}
 			if err != nil {
 				return err

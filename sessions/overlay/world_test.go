@@ -32,7 +32,7 @@ const (
 
 // world is a server's rooms without its HTTP: kernels that read the language below, sessions, files, overlays.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	root     string
 	database string
 	cfg      overlay.Config
@@ -47,7 +47,7 @@ type world struct {
 }
 
 // newWorld makes a world whose Keeper writes nothing into files by itself, unless cfg says so.
-func newWorld(t *testing.T, cfg overlay.Config) *world {
+func newWorld(t testing.TB, cfg overlay.Config) *world {
 	t.Helper()
 	w := &world{t: t, root: t.TempDir(), database: filepath.Join(t.TempDir(), "state.db"), cfg: cfg, gates: map[string]chan struct{}{}}
 	data := t.TempDir()
