@@ -114,7 +114,7 @@ func runHost(o hostOptions, env environment, stderr io.Writer) error {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return err
 	}
-	lock, err := awaitLock(filepath.Join(state, hostLockFile))
+	lock, err := awaitLock(filepath.Join(state, hostLockFile), lockWait)
 	if err != nil {
 		return fmt.Errorf("another kernel host, or a server, has the kernels of %s: %w", state, err)
 	}
@@ -269,10 +269,10 @@ func lockFile(path string) (*os.File, error) {
 }
 
 // awaitLock is lockFile that waits a little for a process that is ending.
-func awaitLock(path string) (*os.File, error) {
-	for deadline := time.Now().Add(lockWait); ; time.Sleep(lockWait / 100) {
+func awaitLock(path string, wait time.Duration) (*os.File, error) {
+	for deadline := time.Now().Add(wait); ; time.Sleep(wait / 100) {
 		f, err := lockFile(path)
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+		if !errors.Is(err, syscall.EWOULDBLOCK) || !time.Now().Before(deadline) {
 			return f, err
 		}
 	}

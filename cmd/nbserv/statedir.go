@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // stateLockFile is locked by the server that uses the folder.
@@ -32,15 +33,16 @@ func openStateDir(chosen, home, root string) (*stateDir, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := lockStateDir(path)
+		s, err := lockStateDir(path, leftLockWait)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("another server uses %s", path)
 		}
 		return s, err
 	}
 	first := defaultStateDir(home, root)
-	for i := 1; i <= maxStateDirs; i++ {
-		s, err := lockStateDir(nthStateDir(first, i))
+	wait := leftLockWait // once: the folders of servers that run are many
+	for i := 1; i <= maxStateDirs; i, wait = i+1, 0 {
+		s, err := lockStateDir(nthStateDir(first, i), wait)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return s, err
 		}
@@ -62,12 +64,16 @@ func nthStateDir(first string, i int) string {
 	return first + "-" + strconv.Itoa(i)
 }
 
-// lockStateDir makes and locks the folder; EWOULDBLOCK says that another process has it.
-func lockStateDir(path string) (*stateDir, error) {
+// leftLockWait is how long the lock of a server that was killed may be held by a child which it had forked and which
+// has not executed its program yet.
+const leftLockWait = 300 * time.Millisecond
+
+// lockStateDir makes and locks the folder; EWOULDBLOCK says that another process has it, also after wait.
+func lockStateDir(path string, wait time.Duration) (*stateDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := lockFile(filepath.Join(path, stateLockFile))
+	f, err := awaitLock(filepath.Join(path, stateLockFile), wait)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -41,4 +42,15 @@ func TestDefaultStateDirIsFoundAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, path, again.path)
 	require.NoError(t, again.Close())
+}
+
+// A lock that is given up a moment later is waited for: a child of a server that was killed had it.
+func TestStateDirOfAServerThatWasJustKilled_P3(t *testing.T) {
+	dir := t.TempDir()
+	a, err := openStateDir(dir, "", "/root")
+	require.NoError(t, err)
+	time.AfterFunc(leftLockWait/10, func() { _ = a.Close() })
+	b, err := openStateDir(dir, "", "/root")
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
 }
