@@ -83,8 +83,10 @@ const (
 	maxHistory = 10_000 // entries of one session
 	maxName    = 256    // bytes of the name of a session or snapshot
 
-	// idPrefix begins the ids of the adapter's kernels.
-	idPrefix = "rserver-"
+	// kernelOwner is who the adapter's kernels are started by, as the Host knows it; those that were started ahead are
+	// of the pool poolName and a runtime.
+	kernelOwner = "rserver"
+	poolName    = "rserver-"
 )
 
 // Server is the sessions, snapshots and services of all. Safe for concurrent use.
@@ -223,7 +225,8 @@ func (s *Server) endOrphans(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	for _, st := range s.host.List() {
-		if strings.HasPrefix(st.ID, idPrefix) && !used[st.ID] {
+		ours := st.Owner == kernelOwner || strings.HasPrefix(st.Owner, "pool "+poolName)
+		if ours && !used[st.ID] {
 			if err := s.host.Shutdown(ctx, st.ID); err != nil && fault.KindOf(err) != fault.NotFound {
 				s.log.Warn("a kernel of an earlier server was not ended", "kernel_id", st.ID, "err", err)
 			}
@@ -251,7 +254,7 @@ func (s *Server) startWorker(ctx context.Context, r *runtime) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.ID = idPrefix + uuid.NewString()
+	o.ID, o.Owner = uuid.NewString(), kernelOwner
 	w := s.workerOf(o, r)
 	if err := s.launch(ctx, o, w); err != nil {
 		s.discard(ctx, w)
@@ -315,7 +318,7 @@ func (s *Server) keepWarm(r *runtime) {
 
 func (s *Server) newPool(r *runtime) *adapters.Pool {
 	return adapters.NewPool(s.host, adapters.PoolConfig{
-		Name: idPrefix + strings.ToLower(r.name), Size: s.cfg.WarmSessions, Warmup: r.helper, Logger: s.log,
+		Name: poolName + strings.ToLower(r.name), Size: s.cfg.WarmSessions, Warmup: r.helper, Logger: s.log,
 		Prepare: func(context.Context) (kernel.StartOptions, error) { return s.options(r) },
 		Discard: func(o kernel.StartOptions) {
 			if err := os.RemoveAll(filepath.Dir(o.Cwd)); err != nil {

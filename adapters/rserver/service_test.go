@@ -279,7 +279,7 @@ func TestServicesShareTheKernels(t *testing.T) {
 	}
 	workers := 0
 	for _, st := range s.host.List() {
-		if strings.HasPrefix(st.ID, idPrefix) && st.ExecutionState != kernel.StateTerminating {
+		if st.Owner == kernelOwner && st.ExecutionState != kernel.StateTerminating {
 			workers++
 		}
 	}

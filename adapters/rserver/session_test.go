@@ -176,7 +176,7 @@ func TestWarmSessions(t *testing.T) {
 	for _, st := range host.List() {
 		x, err := s.srv.session("ann", strings.TrimPrefix(second, "/sessions/"))
 		require.NoError(t, err)
-		if strings.HasPrefix(st.ID, idPrefix+"python-") && st.ID != x.row.kernelID {
+		if strings.HasPrefix(st.Owner, "pool ") && st.ID != x.row.kernelID {
 			require.NoError(t, host.Restart(t.Context(), st.ID)) // what a death comes to
 		}
 	}
