@@ -137,7 +137,7 @@ func grantAnswer(w http.ResponseWriter, g auth.Grant, err error) error {
 	}
 	w.Header().Set("Cache-Control", "no-store") // RFC 6749, 5.1
 	return answer(w, accessTokenResponse{
-		TokenType: "Bearer", AccessToken: g.Access, ExpiresIn: int64(time.Until(g.Expires).Round(time.Second).Seconds()),
+		TokenType: "Bearer", AccessToken: g.Access, ExpiresIn: int64(g.Life.Seconds()),
 		ExpiresOn: g.Expires.Unix(), RefreshToken: g.Refresh,
 	})
 }

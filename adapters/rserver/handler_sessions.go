@@ -23,11 +23,14 @@ func (a *API) session(r *http.Request) (*session, error) {
 }
 
 func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
-	var req createSessionRequest
+	var req *createSessionRequest
 	if err := httpx.ReadJSON(w, r, maxLogin, &req); err != nil {
 		return err
 	}
-	id, err := a.Server.createSession(r.Context(), owner(r), req)
+	if req == nil {
+		return fault.New(fault.Invalid, "the body should be a JSON object; it may be empty")
+	}
+	id, err := a.Server.createSession(r.Context(), owner(r), *req)
 	if err != nil {
 		return err
 	}

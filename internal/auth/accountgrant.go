@@ -27,7 +27,8 @@ const (
 type Grant struct {
 	Access  string // a JWT, to send as a bearer
 	Expires time.Time
-	Refresh string // good once: it is exchanged for another Grant
+	Life    time.Duration // how long Access is good for, when it is new
+	Refresh string        // good once: it is exchanged for another Grant
 }
 
 // errRefresh is said to whoever brings a refresh token that is unknown, used, expired or revoked.
@@ -126,7 +127,7 @@ func (a *Accounts) withAccess(ctx context.Context, refresh, name, family string,
 	if err != nil {
 		return Grant{}, err
 	}
-	return Grant{Access: access, Expires: expires, Refresh: refresh}, nil
+	return Grant{Access: access, Expires: expires, Life: accessLife, Refresh: refresh}, nil
 }
 
 func newRefresh() (token string, digest []byte) {
