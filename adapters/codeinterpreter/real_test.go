@@ -44,7 +44,7 @@ func TestPython(t *testing.T) {
 		for code, want := range map[string]string{
 			"6*7": "42", "1.5": "1.5", "'héllo 🎉\\n'": `"héllo 🎉\n"`, "True": "true", "None": `""`, "x = 1": `""`, "2**100": "1267650600228229401496703205376",
 			"float('nan')": `"nan"`, "[float('inf'), -float('inf')]": `["inf","-inf"]`, "{'a': (1, None)}": `{"a":[1,null]}`, "{1: 2}": `"{1: 2}"`,
-			"object": `"object"`, "b'x'": `"b'x'"`, "'\\ud800'": `"'\\ud800'"`, "import numpy as np; np.float64(0.5)": "0.5", "np.int8(3)": "3", "np.arange(2)": `"array([0, 1])"`,
+			"object": `"object"`, "b'x'": `"b'x'"`, "'\\ud800'": `"'\\ud800'"`, "import numpy as np; np.float64(0.5)": "0.5", "import numpy as np; np.int8(3)": "3", "import numpy as np; np.arange(2)": `"array([0, 1])"`,
 			"[1]*100000": "",
 		} {
 			got := s.value("values", code)
