@@ -184,16 +184,7 @@ func (s *server) cpuTime() (sum time.Duration, err error) {
 }
 
 // memory is what all its processes have resident now, in bytes.
-func (s *server) memory() (sum float64, err error) {
-	for _, pid := range s.pids() {
-		one, _, err := memory(pid)
-		if err != nil {
-			return 0, err
-		}
-		sum += one
-	}
-	return sum, nil
-}
+func (s *server) memory() (float64, error) { return memoryOfAll(s.pids()) }
 
 // stopServers ends every server that runs, and its kernels.
 func (b *bench) stopServers() {
