@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,8 +23,8 @@ type pipe struct {
 	// owned by the reader
 	buf   *[readBuffer]byte // nil while it holds nothing: an idle connection costs no buffer
 	r, w  int
-	large *bytes.Buffer // the beginning of a frame that buf cannot hold
-	left  int64         // what large still needs
+	large []byte // the beginning of a frame that buf cannot hold; nil for none
+	need  int    // large's size in the end
 
 	wg sync.WaitGroup // the flusher
 
@@ -37,7 +38,8 @@ type pipe struct {
 }
 
 const (
-	readBuffer = 64 << 10
+	// readBuffer is as much as the system's buffers for a unix socket give at once, and holds most pictures.
+	readBuffer = 256 << 10
 	// maxQueued bounds what waits for a kernel host that does not read, as Conn's queues bound what waits for a
 	// kernel.
 	maxQueued = 256 << 20
@@ -169,23 +171,30 @@ func readAgain(fd int, b []byte) (int, error) {
 	}
 }
 
-// beginLarge begins with a frame of n bytes, which the buffer cannot hold. What it allocates goes by what has come.
+// maxTrusted is up to which size a frame's memory is allocated before it has come.
+const maxTrusted = 16 << 20
+
+// beginLarge begins with a frame of n bytes, which the buffer cannot hold.
 func (p *pipe) beginLarge(n int) {
-	p.large = new(bytes.Buffer)
-	p.large.Grow(min(n+bytes.MinRead, 1<<20))
-	p.large.Write(p.buf[p.r:p.w])
-	p.left = int64(n - p.large.Len())
+	p.large = append(make([]byte, 0, min(n, maxTrusted)), p.buf[p.r:p.w]...)
+	p.need = n
 	p.r = p.w
 	p.drop()
 }
 
 // finishLarge reads what large needs. After an error it may be called again.
 func (p *pipe) finishLarge() ([]byte, error) {
-	n, err := io.CopyN(p.large, p.conn, p.left)
-	if p.left -= n; p.left > 0 {
-		return nil, err
+	for len(p.large) < p.need {
+		if len(p.large) == cap(p.large) {
+			p.large = slices.Grow(p.large, min(len(p.large), p.need-len(p.large)))
+		}
+		n, err := p.conn.Read(p.large[len(p.large):min(cap(p.large), p.need)])
+		p.large = p.large[:len(p.large)+n]
+		if err != nil {
+			return nil, err
+		}
 	}
-	frame := p.large.Bytes()
+	frame := p.large
 	p.large = nil
 	return frame, nil
 }
