@@ -10,7 +10,7 @@ import (
 // errLinux: what a process costs is read from Linux's /proc and CPU clocks.
 var errLinux = errors.New("the bench measures on Linux only")
 
-func cpuTime(int) (time.Duration, error)        { return 0, errLinux }
+func cpuTime(int) (time.Duration, error) { return 0, errLinux }
 func memoryOfAll([]int) (float64, error) { return 0, errLinux }
 
 func memory(int) (now, peak float64, err error) { return 0, 0, errLinux }
