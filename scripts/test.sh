@@ -13,4 +13,4 @@ if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC)" >/dev/null; t
 	race=
 	say "skipped: the race detector (it needs a C compiler)"
 fi
-exec go test $race -shuffle=on -timeout=15m "$@"
+exec go test $race -shuffle=on -timeout=30m "$@"
