@@ -70,6 +70,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if b.closed != nil {
 		b.closed(errors.As(cause, new(*websocket.CloseError)))
 	}
+	var ours *closeError
+	if errors.As(cause, &ours) && ours.refuse == "" && ours.code != closeNoPong {
+		b.client.Confirm(b.at.Seq) // the server stops: what was written comes before its goodbye
+	}
 	b.client.Detach()
 
 	if code, reason, ok := closeFrame(cause); ok {

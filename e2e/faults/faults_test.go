@@ -349,7 +349,7 @@ func TestCreateAndDeleteLeaveNothing_P11(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(p.state, "kernels", "*"))
 	require.NoError(t, err)
 	require.Empty(t, left, "records and journals go with their kernels")
-	require.Empty(t, p.children(), "no process is left")
+	require.Eventually(t, func() bool { return len(p.children()) == 0 }, patience, 10*time.Millisecond, "no process is left")
 }
 
 func (p *plant) descriptors() int {
