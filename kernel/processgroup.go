@@ -38,9 +38,6 @@ func (l *Local) newGroup(a Launch) *cgroup.Group {
 		l.log.Warn("a kernel gets no cgroup", "kernel_id", a.KernelID, "err", err)
 		return nil
 	}
-	if left := g.PIDs(); len(left) > 0 { // of a process before that could not be ended
-		l.log.Warn("processes are left in a kernel's cgroup", "kernel_id", a.KernelID, "count", len(left))
-	}
 	return g
 }
 

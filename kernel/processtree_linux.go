@@ -171,8 +171,8 @@ func strays(prefix string, keep map[string]bool) map[string]bool {
 // tree finds the members of the process tree, zombies too, and remembers them: processes of the kernel's session
 // or group, those in its cgroup or with its mark, those seen before, and the descendants of all these.
 func (p *localProcess) tree() []proc {
-	group := p.inGroup()
 	rest := slices.DeleteFunc(readProcs(), func(q proc) bool { return q.pid == os.Getpid() || q.pid == 1 })
+	group := p.inGroup() // after the table: a number that has changed hands since then has another start time
 	p.mu.Lock()
 	// Asked after the table was read: if the process was not waited for by now, its number was its own then. That
 	// of another's child is free once it has ended, but not given away as long as it names a session.

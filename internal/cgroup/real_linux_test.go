@@ -59,11 +59,17 @@ func variants(t *testing.T, test func(*testing.T, *Tree)) {
 	})
 }
 
+// start starts a command in a group. Its stdin is read to the end when start returns: until then the thread that
+// starts it counts among the group's.
 func start(t *testing.T, g *Group, argv ...string) (*exec.Cmd, *strings.Builder) {
 	t.Helper()
 	var out strings.Builder
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout = &out
+	in, end, err := os.Pipe()
+	require.NoError(t, err)
+	defer end.Close()
+	defer in.Close()
+	cmd.Stdin, cmd.Stdout = in, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(t, g.Start(cmd))
 	return cmd, &out
@@ -131,11 +137,12 @@ func TestProcessLimit(t *testing.T) {
 	if g.Limits().Processes == 0 {
 		t.Skip("no pids controller for us")
 	}
-	cmd, _ := start(t, g, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 >/dev/null & done")
-	require.Error(t, cmd.Wait())            // it cannot fork
-	require.InDelta(t, 9, len(g.PIDs()), 1) // the shell itself may still count
-	u, _ := g.Usage()
-	require.Equal(t, 9, u.Processes)
+	cmd, _ := start(t, g, "sh", "-c", "read x; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 >/dev/null & done")
+	require.Error(t, cmd.Wait()) // it cannot fork
+	require.Eventually(t, func() bool { // the shell may count for a moment after it was waited for
+		u, _ := g.Usage()
+		return len(g.PIDs()) == 9 && u.Processes == 9
+	}, 30*time.Second, time.Millisecond)
 }
 
 // What was made can be found again, by its paths or its id, with the limits it has.
@@ -149,6 +156,13 @@ func TestFindsAgain(t *testing.T) {
 		require.Equal(t, g, again)
 		require.Len(t, again.PIDs(), 1)
 	}
+	_, err = tree.New("k1", Limits{})
+	require.ErrorIs(t, err, ErrBusy)
+	require.NoError(t, g.Kill(5*time.Second)) // which lets nobody fork any more
+	again, err := tree.New("k1", Limits{Processes: 78})
+	require.NoError(t, err)
+	require.Equal(t, 78, again.Limits().Processes)
+	require.Zero(t, again.Limits().MemoryBytes)
 	require.Nil(t, tree.Find("k2"))
 	require.Nil(t, Load([]string{"/nowhere"}))
 }

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type Tree struct {
 	v2   string   // folder of the unified hierarchy in which that folder is; "" where there is none for us
 	on   []string // controllers that v2 has for groups
 	v1   []legacy // controllers of v1, for what v2 does not have
+	why  error    // why v2 has no controllers, or not all
 }
 
 // legacy is one v1 controller.
@@ -35,6 +37,8 @@ type legacy struct {
 func (l legacy) path(parts ...string) string {
 	return filepath.Join(append([]string{l.root, string(l.name), l.own}, parts...)...)
 }
+
+var errNothing = errors.New("none is mounted and writable for the server")
 
 // wanted are the controllers that limits need.
 var wanted = []string{"memory", "pids", "cpu"}
@@ -67,9 +71,8 @@ func open(name string, sys system) (*Tree, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNone, err)
 	}
 	t := &Tree{name: name}
-	var why error
 	if dir, ok := mounts["v2"].folder(unified); ok && cloneInto() {
-		t.v2, t.on, why = openUnified(dir, sys)
+		t.v2, t.on, t.why = openUnified(dir, sys)
 	}
 	for _, c := range wanted {
 		m := mounts[c]
@@ -81,7 +84,7 @@ func open(name string, sys system) (*Tree, error) {
 		}
 	}
 	if t.v2 == "" && len(t.v1) == 0 {
-		return nil, errors.Join(ErrNone, why)
+		return nil, fmt.Errorf("%w: %w", ErrNone, cmp.Or(t.why, errNothing))
 	}
 	return t, nil
 }
@@ -91,6 +94,9 @@ func (t *Tree) String() string {
 	var s []string
 	if t.v2 != "" {
 		s = append(s, strings.TrimSpace("v2 "+strings.Join(t.on, ",")))
+		if t.why != nil && len(t.v1) < len(wanted) {
+			s[0] += " (" + t.why.Error() + ")"
+		}
 	}
 	if len(t.v1) > 0 {
 		names := make([]string, len(t.v1))
