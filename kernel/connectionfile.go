@@ -51,7 +51,7 @@ func NewConnection(dir, id, kernelName string, t Transport) (*Connection, error)
 	if err != nil {
 		return nil, runtimeFault(err)
 	}
-	folder, err := os.MkdirTemp(dir, "k") // 0700
+	folder, err := os.MkdirTemp(dir, connectionFolder) // 0700
 	if err != nil {
 		return nil, runtimeFault(err)
 	}
@@ -66,6 +66,9 @@ func NewConnection(dir, id, kernelName string, t Transport) (*Connection, error)
 	}
 	return c, nil
 }
+
+// connectionFolder is how the names of connections' folders begin.
+const connectionFolder = "k"
 
 // connectionFile is the name of a kernel's connection file, as notebooks expect to find it.
 func connectionFile(id string) string { return "kernel-" + id + ".json" }

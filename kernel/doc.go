@@ -13,7 +13,9 @@
 //   - Conn: four readers and three writers, one socket direction each; Close waits. zmq4 adds a reader of its
 //     own for each socket, which ends when its connection is closed.
 //   - incarnation: watch (from launch to the end of the process: heartbeat, exit, automatic restart) and connect
-//     (dialling, greeting, dialling again); the kernel's shutdown waits for both.
+//     (dialling, greeting, dialling again, and a few that listen for answers to what was asked over earlier
+//     connections); the kernel's shutdown waits for both.
+//   - Kernel: restore (after Manager.Recover: what its journal says was open); the kernel's shutdown waits.
 //   - Manager.Run: the culler, in its caller's goroutine; its shutdowns are waited for when it returns.
 //
 // Readers deliver into the journal and never wait; clients read from the journal at their own pace. Locks are

@@ -18,6 +18,8 @@ const (
 // with another mark is never touched all the same.
 func (l *Local) Adopt(_ context.Context, r Record) (Process, error) {
 	switch {
+	case r.Mark == "":
+		return nil, fault.New(fault.Internal, "a kernel's process cannot be found without its mark")
 	case r.PID == 0:
 		r.PID, r.Boot = findMarked(r.Mark), bootID()
 		r.PGID, r.StartTime = r.PID, startTime(r.PID)
@@ -71,6 +73,9 @@ func (l *Local) endTree(r Record) {
 // EndStrays implements Provisioner.
 func (l *Local) EndStrays(prefix string, keep map[string]bool) []string {
 	var found []string
+	if prefix == "" { // everybody's
+		return nil
+	}
 	for mark := range strays(prefix, keep) {
 		l.endTree(Record{Boot: bootID(), Mark: mark})
 		found = append(found, mark)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nbserv/nbserv/internal/fault"
@@ -126,8 +127,9 @@ func parseRecord(id string, raw []byte) (*saved, error) {
 		return nil, errors.New("it is of another kernel")
 	case s.Process.Mark == "" || len(s.Identities) == 0 || s.Own == "":
 		return nil, errors.New("it is not complete")
-	// The folder is removed with the kernel: no other may stand here.
-	case c.File != filepath.Join(c.Dir, connectionFile(id)) || !filepath.IsAbs(c.Dir):
+	// The folder is removed with the kernel: none but one that NewConnection made may stand here.
+	case !filepath.IsAbs(c.Dir) || filepath.Clean(c.Dir) != c.Dir || !strings.HasPrefix(filepath.Base(c.Dir), connectionFolder) ||
+		c.File != filepath.Join(c.Dir, connectionFile(id)):
 		return nil, errors.New("its connection file is somewhere else")
 	}
 	return s, nil

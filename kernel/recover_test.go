@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,4 +340,30 @@ func TestNothingIsKnownBeforeRecover(t *testing.T) {
 	require.NoError(t, m.Close(t.Context()))
 	f.manage()
 	require.Empty(t, f.List(), "a kernel that was ended is forgotten")
+}
+
+// Kernels that ended long ago and that nobody asks for are forgotten, the oldest first.
+func TestLostKernelsAreBounded_P9(t *testing.T) {
+	f := recording(t, kerneltest.Options{})
+	f.waitState(f.start(), "idle")
+	id := f.List()[0].ID
+	require.NoError(t, f.Leave(t.Context()))
+	f.prov.Kernels()[0].Close()
+	raw, err := os.ReadFile(f.recordOf(id))
+	require.NoError(t, err)
+	for i := range 501 {
+		other := fmt.Sprintf("lost-%03d", i)
+		text := strings.ReplaceAll(string(raw), id, other)
+		text = strings.Replace(text, `"Order": 1,`, fmt.Sprintf(`"Order": %d,`, i+2), 1)
+		require.NoError(t, os.Mkdir(filepath.Dir(f.recordOf(other)), 0o700))
+		require.NoError(t, os.WriteFile(f.recordOf(other), []byte(text), 0o600))
+	}
+	f.manage()
+	all := ids(f.List())
+	require.Len(t, all, 500)
+	require.Equal(t, "lost-001", all[0])
+	require.NoFileExists(t, f.recordOf(id))
+	s, err := f.Start(t.Context(), kernel.StartOptions{})
+	require.NoError(t, err)
+	require.Equal(t, s.ID, f.List()[500].ID, "starts are numbered on")
 }
