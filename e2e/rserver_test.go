@@ -168,7 +168,8 @@ func TestRServerUsers(t *testing.T) {
 	require.NotContains(t, s.log.String(), bob.fresh, "S6")
 }
 
-// 32 people call one service at once; a kernel that is killed in a call is an error for that call; a restart is for none.
+// 32 people call one service at once; a kernel that is killed in a call is an error for that call; a server that is killed
+// is for none, and sessions are there again with what they had.
 func TestRServerConsumers(t *testing.T) {
 	s := startRServer(t, "ann")
 	ann := s.logIn("ann", rPassword)
@@ -194,7 +195,14 @@ func TestRServerConsumers(t *testing.T) {
 	all()
 	require.Contains(t, ann.must(200, "POST", "/api/sum/v1", `{"x":-1,"y":1}`, nil), `"success":false,"errorMessage":"R ended during the call: `)
 	all()
-	s.stop(syscall.SIGTERM)
+	var session struct{ SessionID string }
+	ann.must(201, "POST", "/sessions", `{}`, &session)
+	ann.must(200, "POST", "/sessions/"+session.SessionID+"/execute", `{"code":"v <- 42; writeLines(\"kept\", \"f\")"}`, nil)
+	s.stop(syscall.SIGKILL)
 	s.run()
 	all()
+	path := "/sessions/" + session.SessionID
+	s.eventually(func() bool { status, _ := ann.ask("GET", path+"/workspace", ""); return status == 200 })
+	require.Contains(t, ann.must(200, "POST", path+"/execute", `{"code":"cat(v, readLines(\"f\"))"}`, nil), `"consoleOutput":"42 kept"`)
+	ann.must(200, "DELETE", path, "", nil)
 }

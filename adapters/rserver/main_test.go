@@ -98,7 +98,7 @@ func (s *site) start() {
 	}, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	s.srv, err = New(context.Background(), Config{Dir: filepath.Join(s.dir, "rserver"), MaxFile: 1 << 20, MaxSnapshot: 1 << 20,
-		DrainTime: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(testWriter{s.t}, nil))}, s.host, s.db)
+		DrainTime: 100 * time.Millisecond, AllowUnconfined: true, Hide: []string{s.dir}, Logger: slog.New(slog.NewTextHandler(testWriter{s.t}, nil))}, s.host, s.db)
 	require.NoError(s.t, err)
 	r := mux.NewRouter().SkipClean(true)
 	(&API{Server: s.srv, Auth: a, Base: Prefix}).Register(r)
@@ -263,7 +263,7 @@ func newWorker(t testing.TB, host kernel.Host, r *runtime) *worker {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "w")
 	require.NoError(t, makeFolders(dir))
-	st, err := host.Start(t.Context(), kernel.StartOptions{Spec: kernelspec[r], Cwd: filepath.Join(dir, "work")})
+	st, err := host.Start(t.Context(), kernel.StartOptions{Spec: kernelspec[r], Cwd: dir})
 	require.NoError(t, err)
 	require.NoError(t, host.Ready(t.Context(), st.ID))
 	w := &worker{host: host, kernelID: st.ID, runtime: r, dir: dir}

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/nbserv/nbserv/adapters"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/internal/store"
@@ -40,6 +38,14 @@ type Config struct {
 	IdleWorkers time.Duration
 	// DrainTime is how long executions may go on when Run is to end. Default 2 s.
 	DrainTime time.Duration
+	// CheckSandbox says why kernels cannot be confined on this machine, nil when they can. It is asked once. nil: they
+	// cannot. The code of accounts is confined to a folder of its own; Admin's is not, for Admin owns the server.
+	CheckSandbox func() error
+	// AllowUnconfined runs accounts' code with the server's own rights where it cannot be confined, and also where it
+	// could. Then whoever has an account can read what the server can.
+	AllowUnconfined bool
+	// ReadOnly are further paths that confined code sees, such as a library of packages; Hide what it must not see.
+	ReadOnly, Hide []string
 	// HasKernel tells whether a kernelspec is installed. nil: not asked.
 	HasKernel func(name string) bool
 	Logger    *slog.Logger // default: discards
@@ -73,10 +79,19 @@ func (c Config) withDefaults() Config {
 	if c.DrainTime <= 0 {
 		c.DrainTime = 2 * time.Second
 	}
+	if c.CheckSandbox == nil {
+		c.CheckSandbox = func() error { return errors.New("nobody has looked") }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// place is where a kernel runs.
+type place struct {
+	runtime  *runtime
+	confined bool
 }
 
 const (
@@ -91,19 +106,21 @@ const (
 
 // Server is the sessions, snapshots and services of all. Safe for concurrent use.
 type Server struct {
-	cfg   Config       // immutable
-	log   *slog.Logger // immutable
-	host  kernel.Host  // immutable
-	rows  rows         // immutable
-	tasks *tasks       // immutable
+	// immutable
+	cfg     Config
+	log     *slog.Logger
+	host    kernel.Host
+	rows    rows
+	tasks   *tasks
+	sandbox func() error // CheckSandbox, once
 
 	mu       sync.Mutex
-	sessions map[string]*session         // by id; guarded by mu
-	creating int                         // sessions that are being made; guarded by mu
-	pools    map[*runtime]*adapters.Pool // those that run; guarded by mu
-	services map[serviceKey]*service     // guarded by mu
-	workers  int                         // kernels of services; guarded by mu
-	batches  map[string]*batch           // by id; guarded by mu
+	sessions map[string]*session      // by id; guarded by mu
+	creating int                      // sessions that are being made; guarded by mu
+	pools    map[place]*adapters.Pool // those that run; guarded by mu
+	services map[serviceKey]*service  // guarded by mu
+	workers  int                      // kernels of services; guarded by mu
+	batches  map[string]*batch        // by id; guarded by mu
 }
 
 // New makes the Server of what the database and the folder hold.
@@ -111,7 +128,8 @@ func New(ctx context.Context, cfg Config, host kernel.Host, db *store.DB) (*Serv
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, host: host, rows: rows{db}, tasks: newTasks(),
-		sessions: map[string]*session{}, pools: map[*runtime]*adapters.Pool{},
+		sessions: map[string]*session{}, pools: map[place]*adapters.Pool{},
+		sandbox:  sync.OnceValue(cfg.CheckSandbox),
 		services: map[serviceKey]*service{}, batches: map[string]*batch{},
 	}
 	for _, sub := range []string{"kernels", "snapshots", "services", "batches"} {
@@ -232,98 +250,4 @@ func (s *Server) endOrphans(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// options are those of a new kernel, with a folder of its own. Its helper finds the folder by the working one.
-func (s *Server) options(r *runtime) (kernel.StartOptions, error) {
-	dir := s.kernelDir(uuid.NewString())
-	if err := makeFolders(dir); err != nil {
-		return kernel.StartOptions{}, err
-	}
-	return kernel.StartOptions{Spec: s.kernelspec(r), Cwd: filepath.Join(dir, "work")}, nil
-}
-
-// workerOf is the worker of a kernel that was started with options.
-func (s *Server) workerOf(o kernel.StartOptions, r *runtime) *worker {
-	return &worker{host: s.host, kernelID: o.ID, runtime: r, dir: filepath.Dir(o.Cwd)}
-}
-
-// startWorker starts a kernel and gives it the helper. Where that is impossible the error says why.
-func (s *Server) startWorker(ctx context.Context, r *runtime) (*worker, error) {
-	o, err := s.options(r)
-	if err != nil {
-		return nil, err
-	}
-	o.ID, o.Owner = uuid.NewString(), kernelOwner
-	w := s.workerOf(o, r)
-	if err := s.launch(ctx, o, w); err != nil {
-		s.discard(ctx, w)
-		return nil, err
-	}
-	return w, nil
-}
-
-func (s *Server) launch(ctx context.Context, o kernel.StartOptions, w *worker) error {
-	if _, err := s.host.Start(ctx, o); err != nil {
-		return err
-	}
-	if err := s.host.Ready(ctx, o.ID); err != nil {
-		return err
-	}
-	if st, err := s.host.Get(o.ID); err != nil || !st.Alive() {
-		return errors.Join(fault.New(fault.Unstartable, "%s did not start: %s", w.runtime.name, st.Reason), err)
-	}
-	return w.inject(ctx)
-}
-
-// discard ends a worker that nobody wants.
-func (s *Server) discard(ctx context.Context, w *worker) {
-	if err := w.end(context.WithoutCancel(ctx)); err != nil {
-		s.log.Warn("a kernel was not ended", "kernel_id", w.kernelID, "err", err)
-	}
-}
-
-// warm takes a worker that was started ahead; nil when there is none.
-func (s *Server) warm(ctx context.Context, r *runtime) *worker {
-	s.mu.Lock()
-	p := s.pools[r]
-	s.mu.Unlock()
-	if p == nil {
-		return nil
-	}
-	for {
-		o, ok := p.Take()
-		if !ok {
-			return nil
-		}
-		w := s.workerOf(o, r)
-		if _, err := w.call(ctx, request{Op: "names"}); err == nil { // it may have died and been started again
-			return w
-		}
-		s.discard(ctx, w)
-	}
-}
-
-// keepWarm begins to start workers ahead, once somebody has used a runtime.
-func (s *Server) keepWarm(r *runtime) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cfg.WarmSessions == 0 || s.pools[r] != nil {
-		return
-	}
-	p := s.newPool(r)
-	s.pools[r] = p
-	s.tasks.keep(p.Run)
-}
-
-func (s *Server) newPool(r *runtime) *adapters.Pool {
-	return adapters.NewPool(s.host, adapters.PoolConfig{
-		Name: poolName + strings.ToLower(r.name), Size: s.cfg.WarmSessions, Warmup: r.helper, Logger: s.log,
-		Prepare: func(context.Context) (kernel.StartOptions, error) { return s.options(r) },
-		Discard: func(o kernel.StartOptions) {
-			if err := os.RemoveAll(filepath.Dir(o.Cwd)); err != nil {
-				s.log.Warn("the folder of a kernel was not removed", "kernel_id", o.ID, "err", err)
-			}
-		},
-	})
 }

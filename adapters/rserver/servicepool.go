@@ -3,12 +3,8 @@ package rserver
 import (
 	"context"
 	"errors"
-	"os"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/nbserv/nbserv/internal/fault"
 )
@@ -28,6 +24,9 @@ type pooled struct {
 // errPoolClosed says that the service was changed or deleted meanwhile.
 var errPoolClosed = errors.New("the pool is closed")
 
+// errStopping is told to whoever comes too late.
+var errStopping = fault.New(fault.Busy, "the server is stopping")
+
 // workerPool is the workers of one service. A call has a worker for itself, and leaves it as it was. Safe for concurrent use.
 type workerPool struct {
 	svc *service // immutable
@@ -40,8 +39,12 @@ type workerPool struct {
 	waiting  []chan *taken // guarded by mu
 	used     time.Time     // when one was last given back; guarded by mu
 	fresh    bool          // the service was published or changed just now; guarded by mu
-	closed   bool          // guarded by mu
+	pause    time.Time     // until then none is started ahead, for one could not be; guarded by mu
+	closed   error         // what takers are told once the pool is closed; guarded by mu
 }
+
+// startPause is how long a pool waits before it starts a worker ahead again, after one could not be started.
+const startPause = time.Minute
 
 // taken is what a waiter gets.
 type taken struct {
@@ -65,9 +68,9 @@ func (p *workerPool) bounds() (initial, max int) {
 // take waits for a worker. Beyond those there are, new ones are started, one at a time, up to the maximum.
 func (p *workerPool) take(ctx context.Context) (*pooled, error) {
 	p.mu.Lock()
-	if p.closed {
+	if err := p.closed; err != nil {
 		p.mu.Unlock()
-		return nil, errPoolClosed
+		return nil, err
 	}
 	if n := len(p.idle); n > 0 {
 		w := p.idle[n-1]
@@ -110,8 +113,8 @@ func (p *workerPool) leave(turn chan *taken) {
 // grow starts a worker when somebody waits for one, or the pool is smaller than it is to be. mu is held.
 func (p *workerPool) grow() {
 	initial, most := p.bounds()
-	needed := len(p.waiting) > 0 || p.total < initial || p.fresh && p.total == 0
-	if p.closed || !needed || p.starting > 0 || p.total >= most {
+	ahead := p.total < initial && time.Now().After(p.pause) || p.fresh && p.total == 0
+	if p.closed != nil || !ahead && len(p.waiting) == 0 || p.starting > 0 || p.total >= most {
 		return
 	}
 	p.total++
@@ -119,7 +122,7 @@ func (p *workerPool) grow() {
 	if !p.svc.srv.tasks.start(p.start) {
 		p.total--
 		p.starting--
-		p.fail(fault.New(fault.Busy, "the server is stopping"))
+		p.fail(errStopping)
 	}
 }
 
@@ -142,7 +145,8 @@ func (p *workerPool) start(ctx context.Context) {
 		return
 	}
 	p.total--
-	if p.total == 0 || p.closed { // nobody else will give one
+	p.pause = time.Now().Add(startPause)
+	if p.total == 0 || p.closed != nil { // nobody else will give one
 		p.fail(err)
 	}
 	p.mu.Unlock()
@@ -185,7 +189,7 @@ func (p *workerPool) put(w *pooled) {
 		p.mu.Unlock()
 		return
 	}
-	if p.closed {
+	if _, most := p.bounds(); p.closed != nil || p.total > most {
 		p.total--
 		p.mu.Unlock()
 		p.end(context.Background(), w)
@@ -292,17 +296,17 @@ func (p *workerPool) resize(size poolSize) {
 }
 
 // close ends the idle workers, and the busy ones when they are given back. Who waits is told to look again.
-func (p *workerPool) close() { p.endAll(p.shut()) }
+func (p *workerPool) close() { p.endAll(p.shut(errPoolClosed)) }
 
-// shut closes the pool and gives the idle workers, to be ended.
-func (p *workerPool) shut() []*pooled {
+// shut closes the pool and gives the idle workers, to be ended. Takers are told why.
+func (p *workerPool) shut(why error) []*pooled {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	p.closed = why
 	idle := p.idle
 	p.idle = nil
 	p.total -= len(idle)
-	p.fail(errPoolClosed)
+	p.fail(why)
 	return idle
 }
 
@@ -311,203 +315,4 @@ func (p *workerPool) counts() (total, busy int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.total, p.total - p.starting - len(p.idle)
-}
-
-// newWorker starts a kernel with the service's snapshot and initCode.
-func (x *service) newWorker(ctx context.Context) (*pooled, error) {
-	w, err := x.srv.startWorker(ctx, x.runtime)
-	if err != nil {
-		return nil, err
-	}
-	p := &pooled{worker: w}
-	if err := x.prepare(ctx, p); err != nil {
-		x.srv.discard(ctx, w)
-		return nil, err
-	}
-	return p, nil
-}
-
-func (x *service) prepare(ctx context.Context, w *pooled) (err error) {
-	if x.row.file != "" {
-		if err := x.srv.loadSnapshot(ctx, w.worker, x.srv.servicePath(x.row.file), x.row.packages); err != nil {
-			return err
-		}
-	}
-	if w.snapshot, err = list(w.workDir()); err != nil {
-		return err
-	}
-	if x.row.body.InitCode != "" {
-		r, err := w.call(ctx, request{Op: "execute", Code: x.row.body.InitCode, Console: w.ioPath("console")})
-		if err != nil {
-			return err
-		}
-		if !r.Success {
-			return failed("the service's initCode failed: %.1000s", r.Error)
-		}
-	}
-	r, err := w.call(ctx, request{Op: "baseline"})
-	if err != nil {
-		return err
-	}
-	if !r.Success {
-		return failed("the service's kernel cannot be prepared: %.1000s", r.Error)
-	}
-	w.reusable = r.Reusable
-	w.files, err = list(w.workDir())
-	return err
-}
-
-// clean gives a worker's working folder the files back that it had. Those of the snapshot can be had again; where one that
-// initCode has made was touched, the worker is of no use.
-func (x *service) clean(ctx context.Context, w *pooled) error {
-	now, err := list(w.workDir())
-	if err != nil {
-		return err
-	}
-	unpackAgain := false
-	for name, m := range w.files {
-		if now.has(name, m) {
-			continue
-		}
-		if !w.snapshot.has(name, m) {
-			return fault.New(fault.Conflict, "a file that initCode has made was changed")
-		}
-		unpackAgain = true
-	}
-	if err := removeExtra(w.workDir(), w.files, now); err != nil {
-		return err
-	}
-	if unpackAgain {
-		for name, m := range w.snapshot {
-			if !w.files.has(name, m) { // unpacking would undo what initCode did
-				return fault.New(fault.Conflict, "a file that initCode has changed was changed")
-			}
-		}
-		workspace := w.ioPath(uuid.NewString())
-		defer func() { _ = os.Remove(workspace) }()
-		if err := unpack(ctx, x.srv.servicePath(x.row.file), w.workDir(), workspace, x.runtime.workspace, x.srv.limits()); err != nil {
-			return err
-		}
-		if now, err = list(w.workDir()); err != nil {
-			return err
-		}
-		snapshot := listing{}
-		for name := range w.snapshot {
-			snapshot[name] = now[name]
-		}
-		w.files, w.snapshot = now, snapshot
-	}
-	w.dirty = false
-	return nil
-}
-
-// tendEvery is how often the pools are looked after.
-const tendEvery = 5 * time.Second
-
-// keepPools looks after the pools until ctx ends.
-func (s *Server) keepPools(ctx context.Context) {
-	ticker := time.NewTicker(tendEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			for _, p := range s.workerPools() {
-				p.tend(ctx, now, s.cfg.IdleWorkers)
-			}
-		}
-	}
-}
-
-func (s *Server) workerPools() []*workerPool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]*workerPool, 0, len(s.services))
-	for _, x := range s.services {
-		all = append(all, x.pool)
-	}
-	return all
-}
-
-// resumePools starts the pools whose sizes were set.
-func (s *Server) resumePools() {
-	for _, p := range s.workerPools() {
-		p.mu.Lock()
-		p.grow()
-		p.mu.Unlock()
-	}
-}
-
-// closePools ends all pools, their idle workers at the same time.
-func (s *Server) closePools() {
-	var wg sync.WaitGroup
-	for _, p := range s.workerPools() {
-		for _, w := range p.shut() {
-			wg.Go(func() { p.end(context.Background(), w) })
-		}
-	}
-	wg.Wait()
-}
-
-// admit counts a kernel for a service. When there are too many, the one that has had nothing to do for longest makes
-// room; when all are at work it is Busy.
-func (s *Server) admit(ctx context.Context) error {
-	s.mu.Lock()
-	room := s.workers < s.cfg.MaxAllWorkers
-	s.workers++
-	s.mu.Unlock()
-	if room {
-		return nil
-	}
-	pools := s.workerPools()
-	slices.SortFunc(pools, func(a, b *workerPool) int { return a.lastUsed().Compare(b.lastUsed()) })
-	for _, p := range pools {
-		if w := p.spare(); w != nil {
-			p.end(ctx, w)
-			return nil
-		}
-	}
-	s.departed()
-	return fault.New(fault.Busy, "all %d kernels for services are at work", s.cfg.MaxAllWorkers)
-}
-
-// departed counts a kernel that is no more.
-func (s *Server) departed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.workers--
-}
-
-// maxPool bounds what a client may ask for.
-const maxPool = 64
-
-// setPool sets the size of a service's pool, which survives restarts.
-func (s *Server) setPool(ctx context.Context, owner string, key serviceKey, size poolSize) (*service, error) {
-	x, err := s.ownService(owner, key, "change")
-	if err != nil {
-		return nil, err
-	}
-	if size != (poolSize{-1, -1}) && (size.initial < 0 || size.max < 1 || size.initial > size.max || size.max > maxPool) {
-		return nil, fault.New(fault.Invalid, "0 <= InitialPoolSize <= MaxPoolSize, and 1 <= MaxPoolSize <= %d", maxPool)
-	}
-	row := x.row
-	row.pool = size
-	if err := s.rows.changeService(context.WithoutCancel(ctx), row); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	if s.services[key] == x {
-		x.row.pool = size
-	}
-	s.mu.Unlock()
-	x.pool.resize(size)
-	return x, nil
-}
-
-func (p *workerPool) model() poolModel {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	initial, most := p.bounds()
-	return poolModel{InitialPoolSize: max(initial, 0), MaxPoolSize: most}
 }

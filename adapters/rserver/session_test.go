@@ -161,7 +161,7 @@ func TestWarmSessions(t *testing.T) {
 	first := ann.session(runtimePython)
 	ready := func() bool {
 		s.srv.mu.Lock()
-		p := s.srv.pools[runtimePython]
+		p := s.srv.pools[place{runtimePython, false}]
 		s.srv.mu.Unlock()
 		return p.Ready() == 1
 	}

@@ -31,12 +31,16 @@ func (s *Server) createSession(ctx context.Context, owner string, req createSess
 			return "", wrongRuntime(snap, r)
 		}
 	}
+	where, err := s.placeOf(owner, r)
+	if err != nil {
+		return "", err
+	}
 	if err := s.reserve(); err != nil {
 		return "", err
 	}
 	defer s.unreserve()
 	// A client that goes away must not leave half a session.
-	return s.openSession(context.WithoutCancel(ctx), owner, req.Name, r, snap)
+	return s.openSession(context.WithoutCancel(ctx), owner, req.Name, where, snap)
 }
 
 func wrongRuntime(snap snapshotRow, r *runtime) error {
@@ -60,10 +64,10 @@ func (s *Server) unreserve() {
 	s.creating--
 }
 
-func (s *Server) openSession(ctx context.Context, owner, name string, r *runtime, snap snapshotRow) (id string, err error) {
-	w := s.warm(ctx, r)
+func (s *Server) openSession(ctx context.Context, owner, name string, where place, snap snapshotRow) (id string, err error) {
+	w := s.warm(ctx, where)
 	if w == nil {
-		if w, err = s.startWorker(ctx, r); err != nil {
+		if w, err = s.startWorker(ctx, where); err != nil {
 			return "", err
 		}
 	}
@@ -74,7 +78,7 @@ func (s *Server) openSession(ctx context.Context, owner, name string, r *runtime
 		}
 	}
 	row := sessionRow{
-		id: uuid.NewString(), owner: owner, name: name, runtime: r.name, kernelID: w.kernelID, folder: filepath.Base(w.dir),
+		id: uuid.NewString(), owner: owner, name: name, runtime: w.runtime.name, kernelID: w.kernelID, folder: filepath.Base(w.dir),
 		created: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if err := s.rows.addSession(ctx, row); err != nil {
@@ -82,9 +86,9 @@ func (s *Server) openSession(ctx context.Context, owner, name string, r *runtime
 		return "", err
 	}
 	s.mu.Lock()
-	s.sessions[row.id] = newSession(s, row, r)
+	s.sessions[row.id] = newSession(s, row, w.runtime)
 	s.mu.Unlock()
-	s.keepWarm(r)
+	s.keepWarm(where)
 	s.log.Info("session created", "session_id", row.id, "kernel_id", row.kernelID)
 	return row.id, nil
 }

@@ -70,7 +70,7 @@ func (s *Server) backendStatus() *statusResponse {
 		"can Open Shell": canR || canPython, "can Open R Shell": canR, "can Open Python Shell": canPython,
 		"can Write": written, "can Read": read, "can Zip": zipped,
 		"max Pool Size": s.cfg.MaxSessions + s.cfg.MaxAllWorkers, "active Shell Count": sessions + busy,
-		"current Pool Size": sessions + workers + warm,
+		"current Pool Size": sessions + workers + warm, "ready Shell Count": warm,
 	}}
 }
 

@@ -158,10 +158,7 @@ func (w *worker) exchange(ctx context.Context, req request, run func(n string) e
 		return r, fault.OS(err, "the request")
 	}
 	if err := run(n); err != nil {
-		if kind := fault.KindOf(err); kind == fault.Gone || kind == fault.NotFound {
-			err = errors.Join(errKernel, err)
-		}
-		return r, notBegun(path, err)
+		return r, notBegun(path, lost(err))
 	}
 	text, err = os.ReadFile(path + ".out")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,23 +181,45 @@ func notBegun(path string, err error) error {
 	return err
 }
 
+// whyTries is how often a kernel is asked whether it knows the helper: another interrupt may hit the question.
+const whyTries = 3
+
 // why finds out about an answer that did not come: a kernel that still knows the helper was interrupted.
 func (w *worker) why(ctx context.Context) error {
+	for range whyTries {
+		knows, err := w.knowsHelper(ctx)
+		if err != nil {
+			return lost(err)
+		}
+		if knows {
+			return errInterrupted
+		}
+	}
+	return errKernel
+}
+
+func (w *worker) knowsHelper(ctx context.Context) (bool, error) {
 	check := w.ioPath(uuid.NewString())
 	defer func() { _ = os.Remove(check + ".out") }()
-	defer func() { _ = os.Remove(check) }()
+	defer func() { _ = os.Remove(check) }() // it may have been read
 	if err := os.WriteFile(check, []byte(`{"op":"names"}`), 0o600); err != nil {
-		return fault.OS(err, "the request")
+		return false, fault.OS(err, "the request")
 	}
 	for _, err := range w.execute(ctx, w.runtime.call(filepath.Base(check)), true) {
 		if err != nil {
-			return errors.Join(errKernel, err)
+			return false, err
 		}
 	}
-	if _, err := os.Stat(check + ".out"); err != nil {
-		return errKernel
+	_, err := os.Stat(check + ".out")
+	return err == nil, nil
+}
+
+// lost adds errKernel to the Host's word that there is no such kernel any more.
+func lost(err error) error {
+	if kind := fault.KindOf(err); kind == fault.Gone || kind == fault.NotFound {
+		return errors.Join(errKernel, err)
 	}
-	return errInterrupted
+	return err
 }
 
 // end shuts the kernel down and removes its folder.

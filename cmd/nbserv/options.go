@@ -263,6 +263,10 @@ var options = []option{
 		"most sessions at a time", false},
 	{"R Server", "rserver-max-service-kernels", func(c *Config) any { return &c.RServer.MaxAllWorkers }, nil,
 		"most kernels that all services may have together", false},
+	{"R Server", "rserver-allow-unconfined", func(c *Config) any { return &c.RServer.AllowUnconfined }, nil,
+		"run the code of accounts with the server's own rights instead of in a sandbox (bubblewrap)", false},
+	{"R Server", "rserver-read-only", func(c *Config) any { return &c.RServer.ReadOnly }, nil,
+		"further folders that confined code sees, such as libraries of packages", false},
 
 	{"Logs", "log-level", func(c *Config) any { return &c.LogLevel }, nil, "debug, info, warn or error", false},
 	{"Logs", "log-format", func(c *Config) any { return &c.LogFormat }, nil, "text or json", false},

@@ -12,6 +12,7 @@ import (
 	"github.com/nbserv/nbserv/adapters/rserver"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/httpx"
+	"github.com/nbserv/nbserv/kernel"
 )
 
 // RServerConfig says where the R Server API is, and how it works.
@@ -60,6 +61,8 @@ func (s *rooms) openRServer(ctx context.Context, c *Config) (err error) {
 	cfg := c.RServer.Config
 	cfg.Dir, cfg.MaxFile = filepath.Join(s.state.path, "rserver"), c.Contents.MaxUpload
 	cfg.DrainTime = c.StopTimeout / drainShare
+	cfg.CheckSandbox = func() error { return kernel.CheckSandbox(context.Background(), c.env.vars["PATH"]) }
+	cfg.Hide = []string{s.state.path, c.RootDir, c.env.jupyterConfigDir()}
 	cfg.HasKernel = func(name string) bool {
 		_, err := s.specs.Find(name)
 		return err == nil

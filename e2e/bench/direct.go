@@ -23,8 +23,11 @@ type directKernel struct {
 // startKernel starts a kernel, on the same kind of sockets that nbserv chooses for it.
 func (b *bench) startKernel(spec string) (*directKernel, error) {
 	transport, argv := kernel.TCP, []string{b.synth, "-f"}
-	if spec != "synth" {
+	switch spec {
+	case "python3":
 		transport, argv = kernel.IPC, []string{b.python, "-m", "ipykernel_launcher", "-f"}
+	case "ir":
+		transport, argv = kernel.IPC, []string{"R", "--slave", "-e", "IRkernel::main()", "--args"}
 	}
 	c, err := kernel.NewConnection(filepath.Join(b.dir, "k"), "bench", spec, transport)
 	if err != nil {
@@ -119,12 +122,41 @@ func (b *bench) directClient(ctx context.Context, spec string, how contestant) (
 		k.stop()
 		return nil, fmt.Errorf("%s client: %w", how, err)
 	}
+	if spec == "ir" {
+		return c, nudge(ctx, c.(*ours))
+	}
 	select {
 	case <-f.welcome:
 		return c, nil
 	case <-ctx.Done():
 		c.close()
 		return nil, fmt.Errorf("%s client: the kernel sent no iopub_welcome", how)
+	}
+}
+
+// nudgeEvery is how long an answer of a kernel that runs may take.
+const nudgeEvery = 500 * time.Millisecond
+
+// nudge waits for a kernel that sends no iopub_welcome: until one of its idle statuses has come.
+func nudge(ctx context.Context, c *ours) error {
+	for {
+		e := newExecution("invisible(1)", "", 0)
+		m, err := request(e)
+		if err != nil {
+			return err
+		}
+		ended := c.begin(e)
+		if err := c.conn.Send(m); err != nil {
+			return err
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(nudgeEvery):
+		case <-ctx.Done():
+			c.close()
+			return fmt.Errorf("%s client: the kernel did not answer", direct)
+		}
 	}
 }
 

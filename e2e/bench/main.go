@@ -131,6 +131,7 @@ var groups = []group{
 	{"directory", (*bench).measureDirectory},
 	{"files", (*bench).measureFiles},
 	{"imagestore", (*bench).measureStore},
+	{"rserver", (*bench).measureRServer},
 	{"memory", (*bench).measureMemory},
 	{"first", (*bench).measureFirst},
 }

@@ -3,7 +3,8 @@
 # rm(list = ls()) nor a user's function of the same name gets at them.
 local({
   h <- new.env(parent = baseenv())
-  h$io <- file.path(dirname(getwd()), "io")
+  h$io <- file.path(getwd(), "io")
+  setwd("work")
   # Strings are UTF-8 throughout; in another locale R would print and parse them as escapes.
   if (!isTRUE(l10n_info()[["UTF-8"]])) suppressWarnings(Sys.setlocale("LC_CTYPE", "C.UTF-8"))
 
@@ -333,15 +334,19 @@ local({
       refill(globalenv(), base$values, objects())
       for (s in setdiff(search(), base$search)) detach(s, character.only = TRUE)
       now <- options()
-      changed <- base$options[!mapply(identical, base$options, now[names(base$options)])]
-      added <- setdiff(names(now), names(base$options))
-      options(c(changed, structure(vector("list", length(added)), names = added)))
+      if (!identical(now, base$options)) {
+        changed <- base$options[!mapply(identical, base$options, now[names(base$options)])]
+        added <- setdiff(names(now), names(base$options))
+        options(c(changed, structure(vector("list", length(added)), names = added)))
+      }
       setwd(base$wd)
       env <- Sys.getenv()
-      added <- setdiff(names(env), names(base$env))
-      if (length(added) > 0) Sys.unsetenv(added)
-      changed <- base$env[!(names(base$env) %in% names(env)) | base$env != env[names(base$env)]]
-      if (length(changed) > 0) do.call(Sys.setenv, as.list(changed))
+      if (!identical(env, base$env)) {
+        added <- setdiff(names(env), names(base$env))
+        if (length(added) > 0) Sys.unsetenv(added)
+        changed <- base$env[!(names(base$env) %in% names(env)) | base$env != env[names(base$env)]]
+        if (length(changed) > 0) do.call(Sys.setenv, as.list(changed))
+      }
       if (!identical(RNGkind(), base$rng)) {
         do.call(RNGkind, as.list(base$rng))
         refill(globalenv(), base$values, objects())

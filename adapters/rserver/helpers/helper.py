@@ -10,7 +10,8 @@ exec(compile(r'''
 import ast, base64, datetime, decimal, io, json, math, numbers, os, pickle, sys, traceback, types, warnings
 
 shell = get_ipython()
-io_dir = os.path.join(os.path.dirname(os.getcwd()), "io")
+io_dir = os.path.join(os.getcwd(), "io")
+os.chdir("work")
 
 # ---- values to JSON ---------------------------------------------------------------------------------------------------
 
