@@ -27,7 +27,11 @@ const rPassword = "the password of a user"
 func startRServer(t *testing.T, users ...string) *rServer {
 	t.Helper()
 	requireSpec(t, "ir")
-	s := &rServer{server: prepare(t, "--rserver-listen=127.0.0.1:0")}
+	flags := []string{"--rserver-listen=127.0.0.1:0"}
+	if os.Getenv("NBSERV_REQUIRE_SANDBOX") == "" { // where accounts' code cannot be confined it may run all the same
+		flags = append(flags, "--rserver-allow-unconfined")
+	}
+	s := &rServer{server: prepare(t, flags...)}
 	for _, name := range users {
 		s.user(rPassword+"\n", "add", name)
 	}
