@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ type client struct {
 	observer  bool
 	cur       *cursor
 	stop      chan struct{} // closed when the client may no longer read
-	executed  atomic.Bool   // it, or a client of its session before it, has sent an execute_request
+	executed  atomic.Bool   // it, or a client of its session before it, has sent an execute_request that Departed is about
 
 	why error // what Next and Send return once stop is closed; written before that
 }
@@ -122,11 +123,14 @@ func (c *client) Send(m *Message) error {
 	if c.observer {
 		return fault.New(fault.Invalid, "observers cannot send")
 	}
-	if m.Header.MsgType == executeRequest {
+	if m.Header.MsgType == executeRequest && (!c.anonymous || namesCell(m)) {
 		c.executed.Store(true)
 	}
 	return c.k.send(c.session, m)
 }
+
+// namesCell tells whether an execute_request says which cell of a notebook it runs, as JupyterLab's do.
+func namesCell(m *Message) bool { return bytes.Contains(m.Parts[PartMetadata], []byte(`"cellId"`)) }
 
 func (c *client) Next(ctx context.Context, buf []Entry) (int, error) {
 	select {

@@ -73,7 +73,8 @@ type Status struct {
 	Lost bool
 
 	Position Position // the newest place in its journal
-	// Departed grows whenever a client session that had sent execute_requests detaches.
+	// Departed grows whenever a client session that had sent execute_requests detaches. Those of a Transient client
+	// count when they name a cell (metadata cellId): no notebook has what the others print.
 	Departed uint64
 	Gone     bool // it has been shut down, and its id forgotten; Watch alone tells
 	// Order is the place of its start among the Host's. Serial grows with each look at the kernel: of two Statuses

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"sync"
@@ -96,6 +97,9 @@ func TestWatchCountsDepartures(t *testing.T) {
 	back.Detach()
 	require.Equal(t, uint64(2), departed(), "what the session executed may still run")
 	for range f.Execute(t.Context(), id, kernel.ExecuteRequest{Code: "echo 2"}) {
+	}
+	require.Equal(t, uint64(2), departed(), "no notebook misses what a program runs")
+	for range f.Execute(t.Context(), id, kernel.ExecuteRequest{Code: "echo 2", Metadata: json.RawMessage(`{"cellId": "a"}`)}) {
 	}
 	require.Equal(t, uint64(3), departed())
 }
