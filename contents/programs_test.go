@@ -132,6 +132,57 @@ func TestInventory(t *testing.T) {
 	require.Greater(t, total, free)
 }
 
+func TestWalk(t *testing.T) {
+	d := newDir(t, forPrograms)
+	c := serve(t, d)
+	ctx := context.Background()
+	for name, text := range map[string]string{"b.csv": "12", "a": "1", "d/x": "123", "d/e/y": "1234", "d/.hidden": "x", ".git/z": "x"} {
+		c.write(name, text)
+	}
+	out := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(out, "secret"), []byte("xx"), 0o600))
+	require.NoError(t, os.Symlink(out, filepath.Join(d.root, "out")))
+	require.NoError(t, os.Symlink(filepath.Join(out, "secret"), filepath.Join(d.root, "d", "link")))
+	require.NoError(t, unix.Mkfifo(filepath.Join(d.root, "d", "pipe"), 0o600))
+	names := func(found []Entry) (list []string) {
+		for _, e := range found {
+			list = append(list, e.Path.String())
+		}
+		return list
+	}
+
+	found, more, err := d.Walk(ctx, Path{}, false, 10)
+	require.NoError(t, err)
+	require.False(t, more)
+	require.Equal(t, []string{"a", "b.csv", "d"}, names(found))
+	require.Equal(t, []bool{false, false, true}, []bool{found[0].Folder, found[1].Folder, found[2].Folder})
+	require.EqualValues(t, 2, found[1].Size)
+	require.Equal(t, "text/csv", found[1].Mimetype)
+	require.WithinDuration(t, time.Now(), found[1].Modified, time.Minute)
+
+	found, more, err = d.Walk(ctx, mustPath("d"), true, 10)
+	require.NoError(t, err)
+	require.False(t, more)
+	require.Equal(t, []string{"d/e", "d/e/y", "d/x"}, names(found))
+
+	found, more, err = d.Walk(ctx, Path{}, true, 3)
+	require.NoError(t, err)
+	require.True(t, more)
+	require.Len(t, found, 3)
+
+	found, _, err = d.Walk(ctx, mustPath("d/x"), true, 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"d/x"}, names(found))
+	for _, p := range []string{"nothing", "out", "out/secret", "d/link", ".git", ".git/z"} {
+		_, _, err := d.Walk(ctx, mustPath(p), true, 10)
+		kindOf(t, fault.NotFound, err)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, _, err = d.Walk(gone, Path{}, true, 10)
+	kindOf(t, fault.Canceled, err)
+}
+
 func TestCopyTree(t *testing.T) {
 	d := newDir(t, forPrograms, func(c *Config) { c.MaxCopy = 1000 })
 	c := serve(t, d)

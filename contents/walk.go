@@ -21,7 +21,7 @@ type Entry struct {
 
 // Walk lists what is in the folder p, deep or not, in the order of the paths; more tells that there is more than
 // limit. Hidden names are left out unless the Dir shows them, links and special files always. A folder that does not
-// exist is NotFound, a file Invalid.
+// exist is NotFound; a file is its own only entry.
 func (d *Dir) Walk(ctx context.Context, p Path, deep bool, limit int) (found []Entry, more bool, err error) {
 	one, dir, err := d.openInventory(p)
 	if err != nil {

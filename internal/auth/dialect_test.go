@@ -63,3 +63,18 @@ func TestBasicOfABrowserIsNoProof_S3(t *testing.T) {
 	require.Equal(t, 403, s.get("/Store/x", basic("a", token), "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors").StatusCode)
 	require.Equal(t, 200, s.ask("PUT", "/Store/x", nil, basic("a", token)).StatusCode)
 }
+
+// A dialect whose clients send bearer tokens takes no Basic; its own headers count in it and nowhere else.
+func TestTokenHeadersOfADialect_S1(t *testing.T) {
+	s := newSite(t, withStore, func(c *Config) { c.Dialects[0].Bearer, c.Dialects[0].TokenHeaders = true, []string{"X-Ms-Apikey"} })
+	require.Equal(t, 200, s.get("/Store/x", "x-ms-apikey: "+token).StatusCode)
+	require.Equal(t, 200, s.get("/Store/x", "Authorization: Bearer "+token).StatusCode)
+	require.Equal(t, 200, s.ask("PUT", "/Store/x", nil, "x-ms-apikey: "+token).StatusCode)
+	require.Equal(t, 403, s.get("/api/contents", "x-ms-apikey: "+token).StatusCode)
+	for _, header := range []string{"X-A: b", "x-ms-apikey: wrong", basic("a", token), "Authorization: Bearer wrong"} {
+		resp := s.get("/Store/x", header)
+		require.Equal(t, 401, resp.StatusCode, header)
+		require.Contains(t, resp.Header.Get("WWW-Authenticate"), "Bearer realm=")
+		require.Contains(t, text(t, resp), "store: ")
+	}
+}
