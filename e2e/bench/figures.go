@@ -100,6 +100,15 @@ var figures = []figure{
 	{"rserver-Python-16-p99", "rserver", "their 99th percentile", "ms", true, bar{}},
 	{"rserver-Python-session", "rserver", "a session in Python, started ahead", "ms", true, atMost(50)},
 
+	{"code-synth", "codeinterpreter", "code interpreter: a trivial execution, synthetic kernel", "ms", true, overDirect(1)},
+	{"code-python3", "codeinterpreter", "a trivial execution, confined ipykernel", "ms", true, overDirect(1)},
+	{"code-rate-1", "codeinterpreter", "executions in one session, synthetic kernel", "1/s", false, bar{}},
+	{"code-rate-1-cpu", "codeinterpreter", "server CPU for each", "µs", true, bar{}},
+	{"code-rate-32", "codeinterpreter", "executions in 32 sessions", "1/s", false, bar{}},
+	{"code-rate-32-cpu", "codeinterpreter", "server CPU for each", "µs", true, bar{}},
+	{"code-first-ready", "codeinterpreter", "first execution of a fresh identifier, with a ready session, ipykernel", "ms", true, atMost(50)},
+	{"code-first", "codeinterpreter", "first execution of a fresh identifier, without", "ms", true, bar{}},
+
 	{"session-memory", "memory", "memory for a session with its idle kernel", "KiB", true, bar{}},
 	{"websocket-memory", "memory", "memory for an idle WebSocket", "KiB", true, atMost(60)},
 	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},

@@ -132,6 +132,7 @@ var groups = []group{
 	{"files", (*bench).measureFiles},
 	{"imagestore", (*bench).measureStore},
 	{"rserver", (*bench).measureRServer},
+	{"codeinterpreter", (*bench).measureInterpreter},
 	{"memory", (*bench).measureMemory},
 	{"first", (*bench).measureFirst},
 }

@@ -39,8 +39,8 @@ type server struct {
 	log   string        // path
 }
 
-// startServer starts a contestant and waits for its first answer.
-func (b *bench) startServer(c contestant) (*server, error) {
+// startServer starts a contestant, with more arguments, and waits for its first answer.
+func (b *bench) startServer(c contestant, more ...string) (*server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -59,6 +59,7 @@ func (b *bench) startServer(c contestant) (*server, error) {
 	if c == inProcess {
 		s.args = append(s.args, "--kernel-host=inprocess")
 	}
+	s.args = append(s.args, more...)
 	b.servers = append(b.servers, s)
 	return s, b.run(s)
 }
