@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nbserv/nbserv/adapters"
 	"github.com/nbserv/nbserv/internal/fault"
 	"github.com/nbserv/nbserv/kernel"
@@ -47,7 +49,8 @@ type Config struct {
 	// CheckSandbox says why sessions cannot be confined, nil when they can. It is asked once.
 	CheckSandbox func() error
 
-	Logger *slog.Logger // default: discards
+	Logger  *slog.Logger          // default: discards
+	Metrics prometheus.Registerer // default: a registry that nobody reads
 }
 
 // The defaults of Config and PoolConfig that the API or its vendor's service has, unless they say "guess".
@@ -90,6 +93,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
 	}
 	if len(c.Pools) == 0 {
 		c.Pools = DefaultPools()

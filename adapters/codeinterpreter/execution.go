@@ -92,6 +92,7 @@ func (s *session) enter(e *execution) (same *execution, err error) {
 	case s.ending:
 		return nil, fault.New(fault.Gone, "the session was deleted")
 	case len(s.queue) >= s.pool.Queue:
+		s.pool.fullQueues.Inc()
 		return nil, coded("SessionBusy", fault.New(fault.TooMany, "%d executions wait for this session already, which is the limit", len(s.queue)))
 	case len(s.executions) >= maxKept:
 		return nil, fault.New(fault.TooMany, "the session has %d executions that are remembered, which is the limit", len(s.executions))
@@ -251,6 +252,7 @@ func (e *execution) finish(o *outcome) {
 	e.state, e.outcome, e.finished = o.State, o, time.Now()
 	e.mu.Unlock()
 	close(e.done)
+	e.session.pool.ended[o.State].Inc()
 	e.session.remember(e, len(o.Stdout)+len(o.Stderr)+len(encode(o.Outputs)))
 }
 

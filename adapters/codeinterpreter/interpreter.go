@@ -47,7 +47,11 @@ func New(ctx context.Context, cfg Config, exec adapters.Executor, host kernel.Ho
 		if i.pools[c.Name] != nil {
 			return nil, fault.New(fault.Invalid, "there are two pools named %s", c.Name)
 		}
-		i.pools[c.Name] = newPool(i, c.withDefaults())
+		p, err := newPool(i, c.withDefaults())
+		if err != nil {
+			return nil, err
+		}
+		i.pools[c.Name] = p
 		i.names = append(i.names, c.Name)
 	}
 	slices.Sort(i.names)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nbserv/nbserv/internal/fault"
@@ -138,6 +139,37 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, async("b").code)
 	refused(t, async("c"), http.StatusTooManyRequests, "SessionBusy")
 	require.Equal(t, "Succeeded", s.run("two.", "print x").Status, "another session has a queue of its own")
+}
+
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	s := scripted(t, nil).serve(func(c *Config) { c.Pools[0].MaxSessions, c.Pools[0].Ready, c.Metrics = 2, 1, reg })
+	s.run("one.", "print x")
+	s.run("one.", "error E no")
+	s.execute("two.", map[string]any{"code": "sleep 60s", "timeoutInSeconds": 1})
+	refused(t, s.ask("POST", "executions?identifier=three", `{"code":"1"}`), http.StatusTooManyRequests, "SessionPoolFull")
+	numbers := func() map[string]float64 {
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		got := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := strings.TrimPrefix(f.GetName(), "nbserv_codeinterpreter_")
+				for _, l := range m.GetLabel() {
+					if l.GetName() != "pool" {
+						name += " " + l.GetValue()
+					}
+				}
+				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+		return got
+	}
+	require.Eventually(t, func() bool { return numbers()["ready_count"] == 1 }, patience, tick)
+	require.Equal(t, map[string]float64{
+		"sessions_count": 2, "ready_count": 1, "queued_count": 0, "interrupts_total": 1, "refused_total sessions": 1, "refused_total queue": 0,
+		"executions_total Succeeded": 1, "executions_total Failed": 2, "executions_total Canceled": 0,
+	}, numbers())
 }
 
 func TestCoolDown(t *testing.T) {
@@ -338,24 +370,29 @@ func TestAbortedExecutionsAreSentAgain(t *testing.T) {
 func TestAFailedCellBeforeUs(t *testing.T) {
 	s := scripted(t, nil).serve(nil)
 	s.run("shared", "print x")
-	x, err := s.pools["test"].find("shared")
-	require.NoError(t, err)
-	failing := func() {
-		for _, err := range s.kernels.Execute(t.Context(), x.kernel(), kernel.ExecuteRequest{Code: "sleep 50ms\nerror E no", StopOnError: true}) {
-			require.NoError(t, err)
-		}
-	}
 	for range 3 {
-		var wg sync.WaitGroup
-		wg.Go(failing)
-		require.Eventually(t, func() bool { st, _ := s.kernels.Get(x.kernel()); return st.ExecutionState == "busy" }, patience, tick)
-		r := s.run("shared", "print y")
+		r := s.behindAFailure("shared", "sleep 50ms\nerror E no", "print y")
 		require.Equal(t, "y\n", r.Result.Stdout, "%+v", r.Result)
-		wg.Wait()
 	}
 	r := s.run("shared", "error E mine")
 	require.Equal(t, "Failed", r.Status)
 	require.Equal(t, "z\n", s.run("shared", "print z").Result.Stdout, "right after one of our own that failed")
+}
+
+// behindAFailure runs code while a cell of JupyterLab's runs in the same kernel, which fails.
+func (s *server) behindAFailure(identifier, failing, code string) resource {
+	s.t.Helper()
+	x, err := s.pools[s.names[0]].find(identifier)
+	require.NoError(s.t, err)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for _, err := range s.kernels.Execute(s.t.Context(), x.kernel(), kernel.ExecuteRequest{Code: failing, StopOnError: true}) {
+			require.NoError(s.t, err)
+		}
+	})
+	require.Eventually(s.t, func() bool { st, _ := s.kernels.Get(x.kernel()); return st.ExecutionState == "busy" }, patience, tick)
+	return s.run(identifier, code)
 }
 
 // A kernel that dies is replaced by the next execution, which says so; files stay.

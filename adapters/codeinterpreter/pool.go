@@ -23,13 +23,14 @@ type pool struct {
 	warm *adapters.Pool
 	info info
 	born time.Time
+	metrics
 
 	mu       sync.Mutex
 	sessions map[string]*session // guarded by mu; by identifier, those that are ending too
 }
 
-func newPool(i *Interpreter, c PoolConfig) *pool {
-	p := &pool{PoolConfig: c, of: i, sessions: map[string]*session{}, born: time.Now()}
+func newPool(i *Interpreter, c PoolConfig) (p *pool, err error) {
+	p = &pool{PoolConfig: c, of: i, sessions: map[string]*session{}, born: time.Now()}
 	warmup := "pass"
 	if c.Shell {
 		warmup = ":"
@@ -40,7 +41,8 @@ func newPool(i *Interpreter, c PoolConfig) *pool {
 		Discard: p.discard,
 		InUse:   p.uses,
 	})
-	return p
+	p.metrics, err = newMetrics(i.cfg.Metrics, p)
+	return p, err
 }
 
 // isolation is how a pool's sessions are confined.
@@ -219,6 +221,7 @@ func (p *pool) claim(identifier string) (s *session, fresh bool, err error) {
 		return s, false, nil
 	}
 	if len(p.sessions) >= p.MaxSessions {
+		p.fullPool.Inc()
 		return nil, false, coded("SessionPoolFull", fault.New(fault.TooMany, "pool %s has %d sessions, its limit: delete one, or wait until one "+
 			"has cooled down", p.Name, p.MaxSessions))
 	}

@@ -74,6 +74,10 @@ func TestPython(t *testing.T) {
 		require.Equal(t, "ZeroDivisionError: division by zero", r.Error.Message)
 		// The very next one, at once.
 		require.JSONEq(t, "7", s.value("values", "7"))
+		for range 3 { // and behind a cell of JupyterLab's, after which the kernel aborts what it has been sent already
+			r := s.behindAFailure("values", "import time; time.sleep(0.3); 1/0", "8")
+			require.JSONEq(t, "8", string(r.Result.ExecutionResult), "%+v", r)
+		}
 		r = s.run("values", "this is no Python")
 		require.Contains(t, r.Result.Stderr, "SyntaxError")
 	})

@@ -245,6 +245,7 @@ func (g *guard) watch(ctx context.Context, cancelled <-chan struct{}) {
 	case <-timer.C:
 		g.act(codeTimeout)
 	}
+	g.session.pool.interrupts.Inc()
 	again := time.NewTicker(interruptEvery)
 	defer again.Stop()
 	timer.Reset(g.session.pool.of.cfg.Grace)

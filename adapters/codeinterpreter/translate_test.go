@@ -2,8 +2,10 @@ package codeinterpreter
 
 import (
 	"encoding/json"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -246,4 +248,34 @@ func TestPoolFiles(t *testing.T) {
 		_, err := ReadPools(strings.NewReader(text))
 		require.ErrorContains(t, err, say, text)
 	}
+}
+
+// No name leads out of the session's folder, and whatever the body is, it ends.
+func FuzzUploads(f *testing.F) {
+	for _, name := range []string{"a.txt", "../x", "/mnt/data/a/b", "a/../../b", "", "..", "/", "é\u202e", `C:\\x`, "a\x00b"} {
+		f.Add("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=file; filename=\""+name+"\"\r\n\r\nx\r\n--b--\r\n")
+	}
+	f.Add("application/json", "--b\r\nContent-Disposition: form-data; name=file; filename*=UTF-8''%e2%82%ac\r\n\r\nx\r\n--b--\r\n")
+	f.Fuzz(func(t *testing.T, kind, text string) {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(text))
+		r.Header.Set("Content-Type", kind)
+		parts, err := partsOf(r)
+		for err == nil {
+			var part *multipart.Part
+			if part, err = parts.NextRawPart(); err != nil {
+				return
+			}
+			name, err := fileName(part)
+			if err != nil || name == "" {
+				continue
+			}
+			p, err := filePath(name)
+			if err != nil {
+				require.Equal(t, fault.Invalid, fault.KindOf(err), "%q: %v", name, err)
+				continue
+			}
+			require.True(t, p.IsRoot() || filepath.IsLocal(p.String()), "%q", p)
+		}
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nbserv/nbserv/adapters/codeinterpreter"
 	"github.com/nbserv/nbserv/internal/auth"
@@ -88,14 +89,15 @@ var codeInterpreterDialect = auth.Dialect{
 }
 
 // openCodeInterpreter makes the pools. One that is to be reached from elsewhere must be confined, or allowed not to be.
-func (s *rooms) openCodeInterpreter(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+func (s *rooms) openCodeInterpreter(ctx context.Context, c *Config, log *slog.Logger, reg prometheus.Registerer) (err error) {
 	check := func() error { return kernel.CheckSandbox(context.Background(), c.env.vars["PATH"]) }
 	ci := &c.CodeInterpreter
 	s.interpreter, err = codeinterpreter.New(ctx, codeinterpreter.Config{
 		Dir: filepath.Join(s.state.path, "codeinterpreter"), BaseURL: c.BaseURL,
 		Hide:  []string{s.state.path, c.RootDir, c.env.jupyterConfigDir()},
 		Pools: ci.pools, MaxUpload: ci.MaxUpload, Keep: ci.Keep,
-		Exposed: !c.loopback() || !loopbackAddress(ci.Listen), AllowUnconfined: ci.AllowUnconfined, CheckSandbox: check, Logger: log,
+		Exposed: !c.loopback() || !loopbackAddress(ci.Listen), AllowUnconfined: ci.AllowUnconfined, CheckSandbox: check,
+		Logger: log, Metrics: reg,
 	}, s.sessions, s.host, s.db)
 	if err != nil {
 		return fmt.Errorf("code interpreter: %w", err)

@@ -118,7 +118,7 @@ func (s *rooms) openKernels(ctx context.Context, c *Config, log *slog.Logger, re
 	if err := s.openRServer(ctx, c); err != nil {
 		return err
 	}
-	return s.openCodeInterpreter(ctx, c, log)
+	return s.openCodeInterpreter(ctx, c, log, reg)
 }
 
 // kernelDir is where the kernel of an API path starts.
