@@ -1,7 +1,9 @@
 package kernel_test
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -79,9 +81,13 @@ func TestConfinedPython(t *testing.T) {
 		for _, path := range []string{secret, filepath.Dir(secret), box.Folder, "/etc/shadow", "/root/.ssh", "/sys", "/var", "/boot"} {
 			require.Equal(t, "False", c.says("print(os.path.exists("+quote(path)+"), end='')"), path)
 		}
-		require.Equal(t, "[]", c.says("print([d for d in os.listdir('/tmp') if not d.startswith('r')], end='')"))
-		// Only its own connection folder is there.
-		require.Equal(t, "1", c.says("print(sum(len(os.listdir('/tmp/'+d)) for d in os.listdir('/tmp')), end='')"))
+		// Of /tmp it sees its own connection's folder, and what it runs, should that be there.
+		require.Equal(t, "[]", c.says(`import sys
+from ipykernel.connect import get_connection_file
+connection = os.path.dirname(get_connection_file())
+needed = {p.split('/')[2] for p in (connection, sys.prefix, sys.base_prefix, `+quote(specDir(t, "python3"))+`) if p.startswith('/tmp/')}
+print([d for d in os.listdir('/tmp') if d not in needed], end='')`))
+		require.Equal(t, "1", c.says("print(len(os.listdir(os.path.dirname(connection))), end='')"))
 		require.NotContains(t, c.says("print(dict(os.environ))"), "s3cret")
 		require.NotContains(t, c.says("print(open('/proc/1/environ').read())"), "s3cret")
 		st, err := f.Get(other)
@@ -128,6 +134,14 @@ func TestConfinedPython(t *testing.T) {
 
 func quote(s string) string { return "'" + s + "'" }
 
+// specDir is the folder of an installed kernelspec.
+func specDir(t *testing.T, name string) string {
+	t.Helper()
+	spec, err := kernel.NewSpecs(kernel.SpecsConfig{Environ: os.Environ()}).Find(name)
+	require.NoError(t, err)
+	return spec.Dir
+}
+
 // pidsOf are the processes with a word in their command line.
 func pidsOf(t *testing.T, word string) (pids []string) {
 	t.Helper()
@@ -160,6 +174,38 @@ func TestConfinedViews(t *testing.T) {
 	c.says("os.chdir('" + shown + "')")
 	require.Equal(t, "['file', 'hidden', 'open'] [] text", c.says("print(sorted(os.listdir()), os.listdir('hidden'), open('open').read(), end='')"))
 	require.Equal(t, "no", c.says("try:\n    open('file'); print('yes', end='')\nexcept OSError: print('no', end='')"))
+}
+
+// A virtual environment below /tmp, which is the sandbox's own, is seen all the same, and nothing beside it.
+func TestConfinedInterpreterBelowTmp(t *testing.T) {
+	requireSandbox(t)
+	realFixture(t, "python3") // skips where there is none
+	base, err := kernel.NewSpecs(kernel.SpecsConfig{Environ: os.Environ()}).Find("python3")
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("/tmp", "venv")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	venv := filepath.Join(dir, "venv")
+	out, err := exec.CommandContext(t.Context(), base.Argv[0], "-m", "venv", "--without-pip", venv).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	packages, err := exec.CommandContext(t.Context(), base.Argv[0], "-c", "import os, ipykernel; print(os.path.dirname(os.path.dirname(ipykernel.__file__)), end='')").Output()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "beside"), []byte("x"), 0o600))
+	spec := filepath.Join(dir, "kernels", "below-tmp")
+	require.NoError(t, os.MkdirAll(spec, 0o755))
+	text, err := json.Marshal(map[string]any{
+		"argv":         []string{filepath.Join(venv, "bin", "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"},
+		"display_name": "Below", "language": "python", "env": map[string]string{"PYTHONPATH": string(packages)},
+	})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(spec, "kernel.json"), text, 0o600))
+	t.Setenv("JUPYTER_PATH", dir)
+
+	f := realFixture(t, "below-tmp")
+	id, _ := f.confined("below-tmp", func(o *kernel.StartOptions) { o.Sandbox.ReadOnly = []string{string(packages)} })
+	c := f.attach(id)
+	require.Equal(t, venv, c.says("import os, sys; print(sys.prefix, end='')"))
+	require.Equal(t, "['kernels', 'venv']", c.says("print(sorted(os.listdir("+quote(dir)+")), end='')"))
 }
 
 func TestConfinedBash(t *testing.T) {

@@ -64,7 +64,7 @@ var outsiders = map[string][]string{
 	"modernc.org/sqlite":                       {"internal/store"},
 	"github.com/spf13/cobra":                   {"cmd/nbserv"},
 	"github.com/spf13/pflag":                   {"cmd/nbserv"},
-	"github.com/prometheus/client_golang":      {"cmd/nbserv", "ws", "kernel", "kernel/remote", "sessions", "contents", "internal/auth", "internal/httpx"},
+	"github.com/prometheus/client_golang":      {"cmd/nbserv", "ws", "kernel", "kernel/remote", "sessions", "contents", "internal/auth", "internal/httpx", "adapters/codeinterpreter"},
 	"github.com/prometheus/common":             {"kernel/remote"},
 	"github.com/prometheus/client_model":       {"kernel/remote"},
 	"golang.org/x/crypto":                      {"internal/auth"},
