@@ -1,7 +1,7 @@
 // A page that is closed while its cells run, in JupyterLab as it is: node closing.mjs URL TOKEN [SHOTS]
 // What they print is there when the notebook is opened again; nobody is asked about a file that has changed.
 import assert from 'node:assert/strict';
-import { Lab } from './lab.mjs';
+import { Lab, patience } from './lab.mjs';
 
 const [base, token, shots] = process.argv.slice(2);
 const lab = await Lab.open(base, token, shots);
@@ -17,7 +17,8 @@ const read = async name => (await (await api.get(base + 'api/contents/' + name, 
 
 /** Waits until nothing runs. */
 async function ended() {
-  for (;;) {
+  for (const end = Date.now() + patience; ;) {
+    assert.ok(Date.now() < end, 'cells run too long');
     const kernels = await (await api.get(base + 'api/kernels', { headers })).json();
     if (kernels.every(k => k.execution_state === 'idle')) { return; }
     await new Promise(r => setTimeout(r, 50));

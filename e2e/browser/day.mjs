@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Lab } from './lab.mjs';
+import { Lab, patience } from './lab.mjs';
 
 const [base, token, shots] = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), 'nbserv-day-'));
@@ -22,7 +22,7 @@ async function api(path) {
 }
 
 async function eventually(what, test) {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + patience;
   for (;;) {
     if (await test()) { return; }
     if (Date.now() > end) { throw new Error('waited in vain: ' + what); }
@@ -30,9 +30,18 @@ async function eventually(what, test) {
   }
 }
 
+/** JupyterLab drops completions that take more than a second; on a slow machine they do. */
+async function patientCompleter() {
+  const set = await page.request.put(base + 'lab/api/settings/@jupyterlab/completer-extension:manager', {
+    headers: { Authorization: `token ${token}` }, data: { raw: JSON.stringify({ providerTimeout: patience }) }
+  });
+  assert.equal(set.status(), 204);
+}
+
 const parts = {};
 
 parts['launcher and a new notebook'] = async () => {
+  await patientCompleter();
   await lab.goto();
   await page.locator('.jp-LauncherCard').first().waitFor();
   await lab.shot('launcher');
@@ -88,13 +97,14 @@ parts['progress, many outputs, HTML'] = async () => {
 
 parts['interrupt and restart'] = async () => {
   const nb = lab.book();
-  await nb.start(8, 'import time\ntime.sleep(1000)');
+  await nb.start(8, 'import time\nprint("asleep", flush=True)\ntime.sleep(1000)');
+  await nb.shows(8, /asleep/);
   await nb.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="busy"]').waitFor();
   await nb.panel.locator('jp-button[data-command="notebook:interrupt-kernel"]').click();
   await nb.ran(8);
   await nb.shows(8, /KeyboardInterrupt/);
   await nb.panel.locator('jp-button[data-command="notebook:restart-kernel"]').click();
-  await lab.dialog('Restart');
+  await lab.asked('POST', /\/restart$/, () => lab.dialog('Restart'));
   await nb.idle();
   await nb.run(9, 'name');
   await nb.shows(9, /NameError/);
@@ -121,6 +131,7 @@ parts['debug a cell'] = async () => {
   await page.locator('.jp-DebuggerBugButton[aria-pressed="true"], .jp-DebuggerBugButton.jp-mod-on').first().waitFor();
   await nb.write(12, 'first = 20\nsecond = first + 1\nprint(second)');
   await nb.cell(12).locator('.cm-breakpoint-gutter .cm-gutterElement').nth(2).click();
+  await page.locator('.jp-DebuggerBreakpoint').waitFor(); // the kernel has it
   await nb.cell(12).locator('.cm-content').click();
   await page.keyboard.press('Shift+Enter');
   await page.locator('.jp-DebuggerCallstack-body', { hasText: /module/ }).waitFor();
@@ -138,9 +149,9 @@ parts['rename and save'] = async () => {
   await field.fill('day.ipynb');
   await lab.dialog('Rename');
   await eventually('the new name', async () => (await api('api/contents')).content.some(f => f.name === 'day.ipynb'));
-  await page.keyboard.press('Control+s');
-  await eventually('the save', async () => (await api('api/contents/day.ipynb')).content.cells.length >= 13);
-  assert.equal((await api('api/sessions'))[0].path, 'day.ipynb');
+  await lab.asked('POST', /day\.ipynb\/checkpoints$/, () => page.keyboard.press('Control+s')); // what comes after a save
+  assert.ok((await api('api/contents/day.ipynb')).content.cells.length >= 13);
+  await eventually('the session has the name', async () => (await api('api/sessions'))[0].path === 'day.ipynb');
 };
 
 parts['checkpoint and revert'] = async () => {
@@ -232,7 +243,10 @@ parts['theme changed and kept, workspace kept'] = async () => {
   await page.waitForSelector('body[data-jp-theme-name="JupyterLab Dark"]', { state: 'attached' });
   await eventually('the setting', async () =>
     (await api('lab/api/settings/@jupyterlab/apputils-extension:themes')).settings.theme === 'JupyterLab Dark');
-  await eventually('the workspace', async () => JSON.stringify(await api('lab/api/workspaces/default')).includes('day.ipynb'));
+  await eventually('the workspace', async () => {
+    const kept = JSON.stringify(await api('lab/api/workspaces/default'));
+    return kept.includes('day.ipynb') && kept.includes('console:');
+  });
   await page.reload();
   await lab.ready();
   await page.waitForSelector('body[data-jp-theme-name="JupyterLab Dark"]', { state: 'attached' });

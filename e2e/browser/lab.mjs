@@ -1,7 +1,8 @@
 // A browser on JupyterLab, and what a user does there.
 import { chromium } from 'playwright-core';
 
-const patience = 30_000;
+/** Bounds every wait, in milliseconds: only what fails waits so long, on a machine however slow. */
+export const patience = 120_000;
 
 /**
  * What JupyterLab 4.6 says in the console by itself: the same lines come when `jupyter lab` serves it. It asks for a file
@@ -56,6 +57,13 @@ export class Lab {
   async ready(page = this.page) {
     await page.waitForSelector('#jupyterlab-splash', { state: 'detached' });
     await page.waitForSelector('#jp-main-dock-panel .lm-Widget', { state: 'attached' });
+  }
+
+  /** Waits for the answer to a request that act leads to. */
+  async asked(method, path, act) {
+    const answer = this.page.waitForResponse(r => r.request().method() === method && path.test(new URL(r.url()).pathname));
+    await act();
+    return answer;
   }
 
   async shot(name, page = this.page) {

@@ -21,10 +21,10 @@ const serverSettings = ServerConnection.makeSettings({
 const parts = [];
 function part(name, run) { parts.push([name, run]); }
 
-/** The next value of a signal for which test holds, within ten seconds. */
+/** The next value of a signal for which test holds, within a minute. */
 function next(signal, test = () => true) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => { signal.disconnect(slot); reject(new Error('nothing came')); }, 10_000);
+    const timer = setTimeout(() => { signal.disconnect(slot); reject(new Error('nothing came')); }, 60_000);
     function slot(_, value) {
       if (!test(value)) { return; }
       clearTimeout(timer);
