@@ -9,7 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -36,17 +36,19 @@ type Bridge struct {
 
 	// owned by writeLoop
 	session string          // of the kernel's messages, as last seen
-	at      kernel.Position // everything up to here was written
+	at      kernel.Position // everything up to here was written, or is being written
 
-	// answers says that the client answers pings, so that they tell what it got. Until then what was written counts.
-	answers atomic.Bool
+	came chan struct{} // holds a token once the client may have said that more came
 }
 
 // ponged takes a client's answer to a ping.
 func (b *Bridge) ponged(data string) error {
 	if place, ok := b.conn.came(data); ok {
-		b.answers.Store(true)
 		b.client.Confirm(place)
+		select {
+		case b.came <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }
@@ -56,23 +58,26 @@ func (b *Bridge) ponged(data string) error {
 // as the cause of ctx's end decides the code.
 func (b *Bridge) Run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
-	hurried := make(chan struct{})
+	written, read, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		end(b.writeLoop(ctx))
+	}()
 	context.AfterFunc(ctx, func() {
+		defer close(over)
+		b.conn.hasten()
+		<-written
+		if stopping(context.Cause(ctx)) {
+			b.awaitAnswer(read)
+		}
 		b.conn.hurry()
-		close(hurried)
 	})
-	var writer sync.WaitGroup
-	writer.Go(func() { end(b.writeLoop(ctx)) })
 	end(b.readLoop())
-	writer.Wait()
-	<-hurried
+	close(read)
+	<-over
 	cause := context.Cause(ctx)
 	if b.closed != nil {
 		b.closed(errors.As(cause, new(*websocket.CloseError)))
-	}
-	var ours *closeError
-	if errors.As(cause, &ours) && ours.refuse == "" && ours.code != closeNoPong {
-		b.client.Confirm(b.at.Seq) // the server stops: what was written comes before its goodbye
 	}
 	b.client.Detach()
 
@@ -81,6 +86,28 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	_ = b.conn.Close()
 	return cause
+}
+
+// stopping tells whether a Bridge ends because the server does: its client comes back, and goes on where it was.
+func stopping(cause error) bool {
+	var ours *closeError
+	return errors.As(cause, &ours) && ours.refuse == "" && ours.code != closeNoPong
+}
+
+// awaitAnswer waits until the client has said that it got what was written, for the grace at most, or until nothing
+// more is read from it: the rest is written again to its next connection.
+func (b *Bridge) awaitAnswer(read <-chan struct{}) {
+	late := time.NewTimer(closeGrace)
+	defer late.Stop()
+	for b.conn.owesAnswer() {
+		select {
+		case <-b.came:
+		case <-read:
+			return
+		case <-late.C:
+			return
+		}
+	}
 }
 
 // writeLoop carries what the kernel says to the client, one batch after the other. A lone message is a batch
@@ -98,7 +125,7 @@ func (b *Bridge) writeLoop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !b.answers.Load() {
+		if b.conn.deaf() {
 			b.client.Confirm(b.at.Seq)
 		}
 		clear(batch[:n]) // or an idle connection would keep its last messages alive

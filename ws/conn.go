@@ -45,9 +45,11 @@ type conn struct {
 	stall    time.Duration
 	interval time.Duration // between pings; 0 for none
 	silence  time.Duration // how long the client may send nothing
+	confirm  func(uint64)  // takes up to which place a deaf client counts as having got what was written
 
 	upgraded atomic.Bool // the handshake is over: what gorilla writes now is dropped
-	ending   atomic.Bool
+	hasty    atomic.Bool // it ends: what is written has the grace
+	ending   atomic.Bool // it ends: nothing is read any more
 
 	// owned by the reader
 	heard time.Time // when the last byte came
@@ -66,11 +68,13 @@ type conn struct {
 	written  uint64    // the place up to which messages were written
 	asked    uint64    // up to which place the client was asked whether they came
 	askedAt  time.Time // when
+	answered uint64    // up to which place it said so
+	first    time.Time // when it was first asked
 }
 
 func newConn(nc net.Conn, cfg Config) *conn {
 	_, plain := nc.(*net.TCPConn)
-	return &conn{Conn: nc, plain: plain, stall: cfg.WriteTimeout, interval: cfg.PingInterval, silence: cfg.PongTimeout}
+	return &conn{Conn: nc, plain: plain, stall: cfg.WriteTimeout, interval: cfg.PingInterval, silence: cfg.PongTimeout, confirm: func(uint64) {}}
 }
 
 // start begins the life after the handshake.
@@ -132,7 +136,33 @@ func (c *conn) came(data string) (place uint64, ok bool) {
 	place = binary.BigEndian.Uint64([]byte(data))
 	c.owedMu.Lock()
 	defer c.owedMu.Unlock()
-	return place, place <= c.asked
+	if place > c.asked {
+		return 0, false
+	}
+	c.answered = max(c.answered, place)
+	return place, true
+}
+
+// owesAnswer asks for what the client was not asked yet, and tells whether there is something that it has not said
+// to have come.
+func (c *conn) owesAnswer() bool {
+	if c.deaf() {
+		return false
+	}
+	c.owedMu.Lock()
+	owes := c.answered < c.written
+	c.owedAsk = c.owedAsk || c.asked < c.written
+	c.owedMu.Unlock()
+	c.settle()
+	return owes
+}
+
+// deaf tells whether the client is one that does not answer pings, against the protocol, or is sent none: what was
+// written counts then, or it would get everything again.
+func (c *conn) deaf() bool {
+	c.owedMu.Lock()
+	defer c.owedMu.Unlock()
+	return c.interval <= 0 || c.answered == 0 && !c.first.IsZero() && time.Since(c.first) > c.interval
 }
 
 // placeBytes is the length of a place in a ping.
@@ -172,7 +202,11 @@ func (c *conn) tick(now time.Time) error {
 		c.nextPing, c.owedPing = now.Add(c.interval), true
 	}
 	c.wake()
+	written := c.written
 	c.owedMu.Unlock()
+	if c.deaf() {
+		c.confirm(written)
+	}
 	c.settle()
 	return nil
 }
@@ -215,6 +249,9 @@ func (c *conn) takeOwed() []byte {
 	}
 	if c.owedAsk {
 		c.asked, c.askedAt = c.written, time.Now()
+		if c.first.IsZero() {
+			c.first = c.askedAt
+		}
 		out = append(out, controlFrame(websocket.PingMessage, binary.BigEndian.AppendUint64(nil, c.asked))...)
 	}
 	c.owedPing, c.owedAsk, c.owedPong = false, false, c.owedPong[:0]
@@ -238,10 +275,10 @@ func (c *conn) send(pieces ...[]byte) error {
 	}
 	c.vec = pieces
 	for len(c.vec) > 0 {
-		// hurry sets ending, then its deadline: whichever comes last of the two and this one, the deadline
+		// hasten sets hasty, then its deadline: whichever comes last of the two and this one, the deadline
 		// of an ending connection is the short one.
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.stall))
-		if c.ending.Load() {
+		if c.hasty.Load() {
 			_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
 		}
 		n, err := c.writeSome()
@@ -249,10 +286,10 @@ func (c *conn) send(pieces ...[]byte) error {
 			continue
 		}
 		timeout := errors.Is(err, os.ErrDeadlineExceeded)
-		if timeout && n > 0 && c.plain && !c.ending.Load() {
+		if timeout && n > 0 && c.plain && !c.hasty.Load() {
 			continue
 		}
-		if timeout && !c.ending.Load() {
+		if timeout && !c.hasty.Load() {
 			c.broken = &connError{err: errStalled, stalled: true}
 		} else {
 			c.broken = &connError{err: err}
@@ -296,10 +333,15 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// hurry makes the reader return, and gives a flush that is under way the grace to finish.
+// hasten gives a flush that is under way, and what follows it, the grace to finish.
+func (c *conn) hasten() {
+	c.hasty.Store(true)
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
+}
+
+// hurry makes the reader return.
 func (c *conn) hurry() {
 	c.ending.Store(true)
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
 	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
 }
 

@@ -71,6 +71,13 @@ func (h *fakeHost) attached() int {
 	return h.live
 }
 
+// confirmed is how much a client session is known to have got.
+func (h *fakeHost) confirmed(session string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.clients[session].confirmed
+}
+
 func (h *fakeHost) Get(id string) (kernel.Status, error) {
 	if id != "k" {
 		return kernel.Status{}, fault.New(fault.NotFound, "kernel %s does not exist", id)

@@ -139,13 +139,16 @@ func TestExecutesThroughAManager_P4_P5(t *testing.T) {
 // the reply to the request of its first WebSocket too (P4).
 func TestReconnectReadsOn_P4(t *testing.T) {
 	s := startKernel(t)
-	first := s.dial(t, "?session_id=me", subprotocolV1)
-	transmit(t, first, v1{}, executeRequest(t, "me", "one", "print begun\nsleep 300ms\nprint over\necho done"))
-	for m := receive(t, first, v1{}); m.Header.MsgType != "stream"; {
+	first := s.dial(t, "?session_id=me&positions=1", subprotocolV1)
+	transmit(t, first, v1{}, executeRequest(t, "me", "one", "print begun\nsleep 1s\nprint over\necho done"))
+	m := receive(t, first, v1{})
+	for m.Header.MsgType != "stream" {
 		m = receive(t, first, v1{})
 	}
+	told, ended := keepReading(first, place(t, m).Seq)
+	<-told
 	require.NoError(t, first.WriteControl(websocket.CloseMessage, nil, time.Now().Add(patience)))
-	closed(t, first)
+	<-ended
 
 	second := s.dial(t, "?session_id=me", "")
 	said := ""

@@ -1,6 +1,8 @@
 package ws
 
 import (
+	"context"
+	"encoding/binary"
 	"encoding/json"
 	"net"
 	"strings"
@@ -179,14 +181,14 @@ func TestWhatDiedOnTheWayComesAgain_P4(t *testing.T) {
 	for _, m := range all[:10] {
 		same(t, m, receive(t, first, v1{}))
 	}
-	pongs := keepReading(first)
+	_, ended := keepReading(first, 10)
 	place := func() (at, confirmed int) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		c := s.clients["me"]
 		return c.at, c.confirmed
 	}
-	require.Eventually(t, func() bool { _, confirmed := place(); return s.server.answered() && confirmed == 10 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { _, confirmed := place(); return confirmed == 10 }, patience, time.Millisecond)
 
 	close(r.cut)
 	s.say(all[10:]...)
@@ -196,38 +198,77 @@ func TestWhatDiedOnTheWayComesAgain_P4(t *testing.T) {
 		same(t, m, receive(t, second, v1{}))
 	}
 	_ = first.Close()
-	<-pongs
+	<-ended
 }
 
-// answered tells whether every client has answered a ping.
-func (s *Server) answered() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for b := range s.open {
-		if !b.answers.Load() {
-			return false
-		}
+// A connection that dies before its client has answered the first ping has delivered nothing, whatever was written.
+func TestWhatDiedBeforeTheFirstAnswerComesAgain_P4(t *testing.T) {
+	s := serve(t, nil)
+	r := newRoad(t, s)
+	first := r.dial(t, "?session_id=me")
+	close(r.cut)
+	all := stream(t, 10)
+	s.say(all...)
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.clients["me"].at == 10
+	}, patience, time.Millisecond, "they are written")
+	second := s.dial(t, "?session_id=me", subprotocolV1)
+	for _, m := range all {
+		same(t, m, receive(t, second, v1{}))
 	}
-	return true
+	_ = first.Close()
 }
 
-// keepReading reads on, so that pings are answered, until the channel is closed.
-func keepReading(c *websocket.Conn) <-chan struct{} {
-	done := make(chan struct{})
+// A server that stops asks its clients what they got before it says goodbye, and counts what they do not say as lost.
+func TestStoppingServerAsksWhatCame_P4(t *testing.T) {
+	s := serve(t, nil)
+	reads, silent := s.dial(t, "?session_id=reads", subprotocolV1), s.dial(t, "?session_id=silent", subprotocolV1)
+	_, ended := keepReading(reads, 10)
+	s.say(stream(t, 10)...)
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.clients["reads"].at == 10 && s.clients["silent"].at == 10
+	}, patience, time.Millisecond, "they are taken")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, s.server.CloseForRestart(ctx))
+	require.True(t, websocket.IsCloseError(<-ended, websocket.CloseServiceRestart))
+	require.Equal(t, 10, s.confirmed("reads"))
+	require.Zero(t, s.confirmed("silent"))
+	_ = silent.Close()
+}
+
+// keepReading reads on, so that pings are answered. The first channel is closed once that was done for one about the
+// place seq; the second gets why reading ended.
+func keepReading(c *websocket.Conn, seq uint64) (told <-chan struct{}, ended <-chan error) {
+	tell, end := make(chan struct{}), make(chan error, 1)
+	answer := c.PingHandler()
+	said := false
+	c.SetPingHandler(func(data string) error {
+		err := answer(data)
+		if len(data) == placeBytes && binary.BigEndian.Uint64([]byte(data)) >= seq && !said {
+			said = true
+			close(tell)
+		}
+		return err
+	})
 	go func() {
-		defer close(done)
 		for {
 			if _, _, err := c.ReadMessage(); err != nil {
+				end <- err
 				return
 			}
 		}
 	}()
-	return done
+	return tell, end
 }
 
 // A client that answers no pings, against the protocol, does not get everything again: what was written counts.
 func TestClientThatAnswersNoPingsGetsNothingTwice(t *testing.T) {
-	s := serve(t, nil)
+	s := serve(t, func(c *Config) { c.PingInterval, c.PongTimeout = time.Millisecond, patience })
 	first := s.dial(t, "?session_id=me", subprotocolV1)
 	first.SetPingHandler(func(string) error { return nil })
 	all := stream(t, 20)

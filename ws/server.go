@@ -230,8 +230,9 @@ func (s *Server) upgrade(h *hijacker, r *http.Request, c kernel.Client, log *slo
 	sock.SetReadLimit(s.cfg.MaxMessageBytes)
 	sock.SetPingHandler(h.conn.pong)
 	sock.SetCloseHandler(func(int, string) error { return nil }) // the Bridge answers when it ends
+	h.conn.confirm = c.Confirm
 	h.conn.start()
-	b := &Bridge{conn: h.conn, ws: sock, client: c, batch: s.cfg.MaxBatch, log: log, metrics: s.metrics}
+	b := &Bridge{conn: h.conn, ws: sock, client: c, batch: s.cfg.MaxBatch, log: log, metrics: s.metrics, came: make(chan struct{}, 1)}
 	b.positions = r.URL.Query().Get("positions") == "1"
 	sock.SetPongHandler(b.ponged)
 	if sock.Subprotocol() == subprotocolV1 {

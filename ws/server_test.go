@@ -73,10 +73,14 @@ func TestTakeOver_P4(t *testing.T) {
 	for _, m := range ms[:10] {
 		same(t, m, receive(t, first, v1{}))
 	}
+	told, ended := keepReading(first, 10)
+	<-told
+	require.Eventually(t, func() bool { return s.confirmed("me") == 10 }, patience, time.Millisecond)
 	second := s.dial(t, "?session_id=me", "")
-	code, reason := closed(t, first)
-	require.Equal(t, closeNormal, code)
-	require.Contains(t, reason, "taken over")
+	var closed *websocket.CloseError
+	require.ErrorAs(t, <-ended, &closed)
+	require.Equal(t, closeNormal, closed.Code)
+	require.Contains(t, closed.Text, "taken over")
 	s.say(ms[10:]...)
 	for _, m := range ms[10:] {
 		same(t, m, receive(t, second, newLegacy()))

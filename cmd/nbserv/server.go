@@ -23,10 +23,12 @@ type server struct {
 	started time.Time
 	metrics *metrics
 	rooms
-	activity activity
-	http     *http.Server
-	ln       net.Listener
-	further  []*endpoint
+	activity  activity
+	http      *http.Server
+	ln        net.Listener
+	further   []*endpoint
+	arriving  *newcomers
+	accepting sync.WaitGroup // a goroutine for each address
 
 	stopped   chan struct{} // takes one word from /api/shutdown
 	restart   chan struct{} // takes one word from nbserv restart
@@ -61,12 +63,13 @@ func newServer(cfg Config, log *slog.Logger) (*server, error) {
 // assemble is newServer without a listener.
 func assemble(cfg Config, log *slog.Logger) (*server, error) {
 	s := &server{
-		cfg:     cfg,
-		log:     log,
-		started: time.Now(),
-		metrics: newMetrics(version),
-		stopped: make(chan struct{}, 1),
-		restart: make(chan struct{}, 1),
+		cfg:      cfg,
+		log:      log,
+		started:  time.Now(),
+		metrics:  newMetrics(version),
+		arriving: newNewcomers(),
+		stopped:  make(chan struct{}, 1),
+		restart:  make(chan struct{}, 1),
 	}
 	var tlsConfig *tls.Config
 	if cfg.CertFile != "" {
@@ -100,7 +103,7 @@ func assemble(cfg Config, log *slog.Logger) (*server, error) {
 }
 
 func (s *server) newHTTP(h http.Handler, tlsConfig *tls.Config) *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           h,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: s.cfg.limits.readHeader,
@@ -108,6 +111,8 @@ func (s *server) newHTTP(h http.Handler, tlsConfig *tls.Config) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          newHTTPLog(s.log),
 	}
+	s.arriving.watch(server)
+	return server
 }
 
 // closeListeners undoes a start that failed.
@@ -155,15 +160,16 @@ func (s *server) Run(stop, kill context.Context) error {
 	working, endWork := context.WithCancel(context.Background())
 	failed := make(chan error, 1+len(s.further))
 	wg.Go(func() { s.rooms.run(working) })
-	wg.Go(func() { failed <- serveOn(s.http, s.ln) })
+	s.accepting.Go(func() { failed <- serveOn(s.http, s.ln) })
 	for _, e := range s.further {
-		wg.Go(func() { failed <- serveOn(e.http, e.ln) })
+		s.accepting.Go(func() { failed <- serveOn(e.http, e.ln) })
 	}
 	err := s.await(stop, failed)
 	s.log.Info("stopping")
 	endWork()
 	s.close(kill)
 	wg.Wait()
+	s.accepting.Wait()
 	s.log.Info("stopped")
 	return err
 }
@@ -201,6 +207,7 @@ func (s *server) close(kill context.Context) {
 	ctx, cancel := context.WithTimeout(kill, timeout-timeout/killShare)
 	defer cancel()
 	if s.successor != nil {
+		s.stopAccepting(ctx)
 		s.drain(ctx, timeout, s.sockets.CloseForRestart)
 		s.rooms.release(s.log)
 		return
@@ -212,6 +219,19 @@ func (s *server) close(kill context.Context) {
 		}
 	}
 	s.rooms.release(s.log)
+}
+
+// firstRequestTime is how long a server that is replaced waits for the first request of a connection: browsers open some
+// for later.
+const firstRequestTime = time.Second
+
+// stopAccepting leaves further connections to the successor, and answers those that are here.
+func (s *server) stopAccepting(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstRequestTime)
+	defer cancel()
+	s.closeListeners() // the successor has its own descriptors of them
+	s.accepting.Wait()
+	s.arriving.wait(ctx)
 }
 
 // drain lets clients go: it returns when no request and no WebSocket is left.
