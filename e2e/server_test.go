@@ -152,7 +152,9 @@ func (s *server) run() {
 		u, err := url.Parse(raw)
 		require.NoError(s.t, err)
 		u.RawQuery = ""
-		s.url = u.String()
+		if s.url != u.String() { // it may be the same one, and being read, when the port is fixed
+			s.url = u.String()
+		}
 	case <-s.done:
 		require.FailNow(s.t, "the server did not start", s.log.String())
 	case <-time.After(patience):

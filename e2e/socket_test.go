@@ -92,6 +92,22 @@ func (c *socket) next() (m message, err error) {
 	return m, err
 }
 
+// heard waits until the server has read all that was sent so far: it answers a ping in turn.
+func (c *socket) heard() {
+	c.t.Helper()
+	answered := false
+	c.SetPongHandler(func(string) error {
+		answered = true
+		return nil
+	})
+	require.NoError(c.t, c.WriteControl(websocket.PingMessage, nil, time.Now().Add(patience)))
+	for !answered {
+		m, err := c.next()
+		require.NoError(c.t, err)
+		c.early = append(c.early, m)
+	}
+}
+
 // run is what came of one execution.
 type run struct {
 	id      string

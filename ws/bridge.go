@@ -94,10 +94,13 @@ func stopping(cause error) bool {
 	return errors.As(cause, &ours) && ours.refuse == "" && ours.code != closeNoPong
 }
 
+// answerGrace is how long a server that stops waits for a client to say what it got.
+const answerGrace = 2 * time.Second
+
 // awaitAnswer waits until the client has said that it got what was written, for the grace at most, or until nothing
 // more is read from it: the rest is written again to its next connection.
 func (b *Bridge) awaitAnswer(read <-chan struct{}) {
-	late := time.NewTimer(closeGrace)
+	late := time.NewTimer(answerGrace)
 	defer late.Stop()
 	for b.conn.owesAnswer() {
 		select {
