@@ -146,17 +146,26 @@ type otherKernels struct {
 // Run has nothing to do.
 func (k *otherKernels) Run(ctx context.Context) { <-ctx.Done() }
 
-// hurryTime is how long a kernel host may take to kill its kernels.
-const hurryTime = 2 * time.Second
+const (
+	// hurryTime is how long a kernel host may take to kill its kernels.
+	hurryTime = time.Second
+	// awayTime is how long a server that stops waits for a kernel host that is away: the next one has its kernels.
+	awayTime = 3 * time.Second
+)
 
 // Close ends the kernels, and the kernel host if it is ours.
 func (k *otherKernels) Close(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, awayTime)
+	defer cancel()
+	if err := k.Await(short); err != nil {
+		return err
+	}
 	if k.spawner == nil {
 		return k.shutdownAll(ctx)
 	}
 	timeout := time.Hour
 	if deadline, ok := ctx.Deadline(); ok {
-		timeout = time.Until(deadline)
+		timeout = time.Until(deadline) * 9 / 10 // the rest is for the answer
 	}
 	err := k.Stop(ctx, timeout)
 	if ctx.Err() != nil { // it has its time, and shortens it when it is told to

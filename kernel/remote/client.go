@@ -382,7 +382,7 @@ func (c *client) resume(ctx context.Context) error {
 	defer stop()
 	since := c.Position()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := c.h.await(ctx)
+		err := c.h.Await(ctx)
 		if err == nil {
 			limited, cancel := context.WithTimeout(ctx, callTimeout)
 			err = c.connect(limited, &since)

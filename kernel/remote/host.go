@@ -175,8 +175,8 @@ func (h *Host) setUp(up bool) {
 	}
 }
 
-// await waits until the kernel host can be reached.
-func (h *Host) await(ctx context.Context) error {
+// Await waits until the kernel host can be reached. It fails with ctx's error, or because of Close.
+func (h *Host) Await(ctx context.Context) error {
 	for {
 		h.mu.Lock()
 		up, turn := h.up, h.turn
