@@ -26,6 +26,7 @@ type book struct {
 	news    bool         // something has ended since the files were last looked at
 	read    int          // bytes of the journal since the database was last written
 	due     bool         // the database should be written soon
+	notYet  time.Time    // but not before, because that has failed
 	visited bool         // somebody reads a notebook, whoever asked for what he sees
 	// moved is closed when At moves on or the kernel is not followed any more; nil while nobody waits.
 	moved chan struct{}

@@ -23,7 +23,7 @@ const retryAfter = time.Second
 // follow reads a kernel's journal for as long as there is something to keep.
 func (k *Keeper) follow(ctx context.Context, b *book) {
 	defer func() {
-		k.save(context.WithoutCancel(ctx), b)
+		k.save(ctx, b)
 		k.index(b)
 		k.forget(b)
 		b.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/nbserv/nbserv/contents/nbformat"
+	"github.com/nbserv/nbserv/kernel"
 )
 
 // The tests of the tables in docs/outputs.md, row by row.
@@ -188,6 +189,20 @@ func TestWhoMayShowNothing(t *testing.T) {
 	x.EmptyUntil = time.Now().Add(time.Minute)
 	b.came("loading")
 	require.Contains(t, x.Witnesses, "loading", "it may have read the notebook before the first output")
+}
+
+func TestNobodyIsHereAfterTheHostHasDied(t *testing.T) {
+	b, x, _ := scene(t, "said")
+	x.State = running
+	b.came("asker")
+	require.False(t, b.wanted(x))
+	b.apply(kernel.Entry{Seq: 7, Gap: &kernel.Gap{Dropped: 3, Reason: "slow"}})
+	require.False(t, b.wanted(x))
+	b.apply(kernel.Entry{Seq: 8, Gap: &kernel.Gap{Reason: "started anew"}})
+	require.True(t, b.wanted(x))
+	require.Contains(t, string(x.outputs.AppendJSON(nil)), gapNotice)
+	b.apply(kernel.Entry{Seq: 9, Kind: kernel.Attached, To: "asker"})
+	require.False(t, b.wanted(x))
 }
 
 func TestEarlierStatesAreBounded(t *testing.T) {

@@ -141,7 +141,7 @@ func (k *Keeper) book(kernelID string) *book {
 func (k *Keeper) hear(ctx context.Context, st kernel.Status) {
 	b := k.book(st.ID)
 	k.mu.Lock()
-	fresh := !b.known && st.Position.Seq == 0 && len(b.order) == 0 // a new kernel: nothing was missed
+	fresh := !b.known && st.Position.Seq == 0 && k.indexed[b] == nil // a new kernel: nothing was missed
 	b.known = b.known || fresh
 	b.heard = st.Departed
 	due := b.known && st.Departed != b.departed || st.Gone
@@ -241,7 +241,12 @@ func (k *Keeper) refresh(b *book) {
 // Closed is told that a client session's connection ends; left says that it said goodbye, as a page does that is
 // closed. It is called before the kernel hears of it.
 func (k *Keeper) Closed(kernelID, clientSession string, left bool) {
-	b := k.book(kernelID)
+	k.mu.Lock()
+	b := k.books[kernelID]
+	k.mu.Unlock()
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.left, clientSession)

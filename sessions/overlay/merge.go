@@ -77,7 +77,7 @@ func (k *Keeper) claims(ctx context.Context, b *book, path string, cells cells, 
 	defer b.mu.Unlock()
 	for _, x := range slices.Clone(b.order) {
 		cell, p, ok := x.find(path, cells)
-		if !ok || p.Over || !x.begun() {
+		if !ok || p.Over || !x.begun() || why == folding && x.State != ended {
 			continue
 		}
 		c := claim{b: b, x: x, began: x.Began, cell: cell, count: x.Count}
@@ -177,7 +177,7 @@ func (k *Keeper) Saving(ctx context.Context, path string, nb *nbformat.Notebook)
 			f()
 		}
 		for _, b := range books {
-			k.save(context.WithoutCancel(ctx), b)
+			k.save(ctx, b)
 			k.index(b)
 		}
 	}

@@ -30,6 +30,9 @@ func (b *book) apply(e kernel.Entry) {
 // missed notes a gap in what is running, and that what was asked before its end may have lost its beginning.
 func (b *book) missed(e kernel.Entry) {
 	b.gap = e.Seq
+	if e.Gap.Dropped == 0 { // a kernel host has ended without a word, and its clients with it
+		b.allWent()
+	}
 	for _, x := range b.order {
 		if x.State == running {
 			b.note(x, gapNotice)
