@@ -23,6 +23,7 @@ stderr TEXT         print a line on stderr
 display MIME TEXT   show TEXT as MIME
 order K             K numbered outputs: stdout, stderr, display_data in turn
 flood N SIZE        N stream messages of SIZE bytes, numbered in metadata.seq
+count DURATION      the numbers from 0 on, a line on stdout each DURATION, until it is interrupted
 buffers N SIZE      N comm_msg with one binary buffer of SIZE bytes, numbered in metadata.seq
 sleep DURATION      interruptible
 input PROMPT        ask, print the answer
@@ -55,6 +56,7 @@ var commands = map[string]command{
 	"display":    (*Request).cmdDisplay,
 	"order":      (*Request).cmdOrder,
 	"flood":      (*Request).cmdFlood,
+	"count":      (*Request).cmdCount,
 	"buffers":    (*Request).cmdBuffers,
 	"sleep":      (*Request).cmdSleep,
 	"input":      (*Request).cmdInput,
@@ -124,6 +126,17 @@ func (r *Request) cmdDisplay(rest string) (bool, error) {
 	mime, text, _ := strings.Cut(rest, " ")
 	r.Display(map[string]any{mime: text})
 	return true, nil
+}
+
+func (r *Request) cmdCount(rest string) (bool, error) {
+	pause, err := time.ParseDuration(rest)
+	for i := 0; err == nil; i++ {
+		r.Stream("stdout", strconv.Itoa(i)+"\n")
+		if !r.Sleep(pause) {
+			break
+		}
+	}
+	return false, err
 }
 
 func (r *Request) cmdOrder(rest string) (bool, error) {
