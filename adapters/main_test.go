@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what another goroutine does, and tick how often it looks.
 const (
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 	tick     = time.Millisecond
 )
 

@@ -101,7 +101,7 @@ func (c *client) tree() map[string]string {
 func TestSpecialFilesAreRefusedAtOnce_S8(t *testing.T) {
 	for _, follow := range []bool{true, false} {
 		c := serve(t, newDir(t, func(c *Config) { c.FollowSymlinks = follow }))
-		c.http.Timeout = 10 * time.Second
+		c.http.Timeout = time.Minute
 		c.write("plain.txt", "x")
 		require.NoError(t, unix.Mkfifo(filepath.Join(c.root, "fifo"), 0o666))
 		sock, err := net.ListenUnix("unix", &net.UnixAddr{Name: shortSocket(t, c.root), Net: "unix"})

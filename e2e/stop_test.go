@@ -48,8 +48,8 @@ func TestStopUnderLoad_P15(t *testing.T) {
 	}
 	began := time.Now()
 	s.stop(syscall.SIGTERM)
-	// 10 s are promised; a machine under test is given half as many for itself.
-	require.Less(t, time.Since(began), 15*time.Second)
+	// 10 s are promised; a machine under test is given as many for itself. Kernels would go on for minutes.
+	require.Less(t, time.Since(began), 20*time.Second)
 	require.Equal(t, 0, s.cmd.ProcessState.ExitCode())
 	<-load
 	wg.Wait()

@@ -37,7 +37,7 @@ func TestPlaceOfADetachedClientExpires_P9(t *testing.T) {
 // pull reads n entries.
 func pull(t *testing.T, c Client, n int) (list []Entry) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for len(list) < n {
 		buf := make([]Entry, n-len(list))

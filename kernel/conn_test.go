@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait in these tests: only a failing test waits so long.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // peer is a Conn to a scripted kernel with what it received.
 type peer struct {

@@ -54,7 +54,7 @@ func TestRequestsBeyondTheBoundEnd_P6(t *testing.T) {
 	late, err := ask(executeRequest)
 	require.Equal(t, fault.Busy, fault.KindOf(err))
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string
 	buf := make([]Entry, 16)

@@ -96,7 +96,7 @@ func ids(all []sessions.Session) (ids []string) {
 
 // patience is how long a test waits for what another goroutine does, and tick how often it looks.
 const (
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 	tick     = time.Millisecond
 )
 

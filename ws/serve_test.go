@@ -21,7 +21,7 @@ import (
 	"github.com/nbserv/nbserv/kernel"
 )
 
-const patience = 20 * time.Second // for what should come at once
+const patience = 60 * time.Second // for what should come at once
 
 // served is a Server behind a real listener.
 type served struct {

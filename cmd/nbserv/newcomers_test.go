@@ -16,7 +16,7 @@ import (
 // A connection that was accepted before the listener was closed is answered, however late its request is; one that
 // never sends any is waited for until the context ends.
 func TestNewcomersAreAnswered_P15(t *testing.T) {
-	const patience = 20 * time.Second
+	const patience = 60 * time.Second
 	n := newNewcomers()
 	entered := make(chan struct{})
 	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

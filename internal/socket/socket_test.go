@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // dial serves s to one client. ended is closed when Serve has returned.
 func dial(t *testing.T, ctx context.Context, cfg Config, s Stream) (ws *websocket.Conn, ended chan struct{}) {

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds waits for what a shell does; it is never reached unless something is broken.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func serve(t *testing.T, change func(*Config)) (*Manager, *httptest.Server) {
 	t.Helper()

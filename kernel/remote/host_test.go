@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait: only a failing test waits so long.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // socket is a path for a unix socket in a folder of its own.
 func socket(t testing.TB) string {

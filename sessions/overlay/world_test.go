@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 	tick     = 2 * time.Millisecond
 )
 
