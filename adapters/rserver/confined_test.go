@@ -14,6 +14,7 @@ import (
 
 // The code of an account sees its own folder and nothing of the server's or of others'; Admin's is the server's own.
 func TestCodeOfAccountsIsConfined_S13(t *testing.T) {
+	t.Parallel()
 	if err := kernel.CheckSandbox(t.Context(), os.Getenv("PATH")); err != nil {
 		require.Empty(t, os.Getenv("NBSERV_REQUIRE_SANDBOX"), "a sandbox is required: %v", err)
 		t.Skipf("kernels cannot be confined here: %v", err)

@@ -13,6 +13,7 @@ import (
 
 // The document's own example, from a session to a service and a client who is somebody else.
 func TestTransmission(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann, bob := s.as("ann"), s.as("bob")
 	x := ann.session(runtimeR)
@@ -56,6 +57,7 @@ func form(name, content string) (*bytes.Buffer, string) {
 }
 
 func TestSessionFiles(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann := s.as("ann")
 	x := ann.session(runtimeR)
@@ -103,6 +105,7 @@ func TestSessionFiles(t *testing.T) {
 
 // What serialize() wrote comes back identical, in both languages; what it did not is refused.
 func TestWorkspaceObjects(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	ann := s.as("ann")
 	for _, c := range []struct {
@@ -153,6 +156,7 @@ func TestWorkspaceObjects(t *testing.T) {
 
 // A snapshot holds objects, files and what was attached; it is merged into what is there.
 func TestSnapshots(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	for _, c := range []struct {
 		runtime            *runtime
@@ -214,6 +218,7 @@ func TestSnapshots(t *testing.T) {
 
 // An execution's answer has the document's form, and keeps console and error apart.
 func TestExecute(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	ann := s.as("ann")
 	x := ann.session(runtimeR)

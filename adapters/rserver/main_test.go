@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -71,17 +72,36 @@ type site struct {
 	stop   func()
 }
 
+// people are the accounts ann and bob: a database that knows them, and what they logged in with. All sites begin with a copy,
+// for hashing passwords takes long.
+var people struct {
+	once   sync.Once
+	db     []byte
+	tokens map[string]string
+}
+
 func newSite(t testing.TB, host kernel.Host) *site {
 	t.Helper()
 	s := &site{t: t, host: host, dir: t.TempDir(), tokens: map[string]string{"": token}}
+	database := filepath.Join(s.dir, "state.db")
+	people.once.Do(func() {
+		s.start()
+		for _, name := range []string{"ann", "bob"} {
+			require.NoError(t, auth.NewAccounts(s.db, slog.New(slog.DiscardHandler)).Add(t.Context(), name, password))
+			var grant accessTokenResponse
+			s.as("").json(200, "POST", "/login", loginRequest{name, password}, &grant)
+			s.tokens[name] = grant.AccessToken
+		}
+		s.stop()
+		var err error
+		people.db, err = os.ReadFile(database)
+		require.NoError(t, err)
+		people.tokens = s.tokens
+	})
+	s.tokens = maps.Clone(people.tokens)
+	require.NoError(t, os.WriteFile(database, people.db, 0o600))
 	s.start()
 	t.Cleanup(func() { s.stop() })
-	for _, name := range []string{"ann", "bob"} {
-		require.NoError(t, auth.NewAccounts(s.db, slog.New(slog.DiscardHandler)).Add(t.Context(), name, password))
-		var grant accessTokenResponse
-		s.as("").json(200, "POST", "/login", loginRequest{name, password}, &grant)
-		s.tokens[name] = grant.AccessToken
-	}
 	return s
 }
 

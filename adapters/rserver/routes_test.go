@@ -67,6 +67,7 @@ GET /swagger.json 200 401`
 
 // Each path, method, status and error of the API is asked for, by name; and the API has no route but these.
 func TestRoutes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann, bob := s.as("ann"), s.as("bob")
 	x, mortal := ann.session(runtimeR), ann.session(runtimeR)

@@ -113,6 +113,7 @@ type Server struct {
 	rows    rows
 	tasks   *tasks
 	sandbox func() error // CheckSandbox, once
+	orphans []string     // kernels of an earlier server that nobody wants
 
 	mu       sync.Mutex
 	sessions map[string]*session      // by id; guarded by mu
@@ -146,6 +147,7 @@ func New(ctx context.Context, cfg Config, host kernel.Host, db *store.DB) (*Serv
 	if err := s.loadBatches(ctx); err != nil {
 		return nil, err
 	}
+	s.findOrphans()
 	return s, s.sweep(ctx)
 }
 
@@ -234,20 +236,25 @@ func (s *Server) Run(ctx context.Context) {
 	s.closePools()
 }
 
-// endOrphans ends the kernels that an earlier server had for services, or ahead.
-func (s *Server) endOrphans(ctx context.Context) {
+// findOrphans remembers the kernels that an earlier server had for services, or ahead. Those that this one starts are none:
+// nobody has been served yet.
+func (s *Server) findOrphans() {
 	used := map[string]bool{}
-	s.mu.Lock()
 	for _, x := range s.sessions {
 		used[x.row.kernelID] = true
 	}
-	s.mu.Unlock()
 	for _, st := range s.host.List() {
 		ours := st.Owner == kernelOwner || strings.HasPrefix(st.Owner, "pool "+poolName)
 		if ours && !used[st.ID] {
-			if err := s.host.Shutdown(ctx, st.ID); err != nil && fault.KindOf(err) != fault.NotFound {
-				s.log.Warn("a kernel of an earlier server was not ended", "kernel_id", st.ID, "err", err)
-			}
+			s.orphans = append(s.orphans, st.ID)
+		}
+	}
+}
+
+func (s *Server) endOrphans(ctx context.Context) {
+	for _, id := range s.orphans {
+		if err := s.host.Shutdown(ctx, id); err != nil && fault.KindOf(err) != fault.NotFound {
+			s.log.Warn("a kernel of an earlier server was not ended", "kernel_id", id, "err", err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 // Each call finds the environment that the snapshot and initCode have made, whatever the calls before did to it.
 func TestEachCallHasACleanEnvironment(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	for _, c := range []struct {
 		runtime                    *runtime
@@ -70,6 +71,7 @@ func TestEachCallHasACleanEnvironment(t *testing.T) {
 
 // Files are those of one call: what it makes is given out, and gone for the next; what it breaks is mended.
 func TestServiceFiles(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann := s.as("ann")
 	x := ann.session(runtimeR)
@@ -104,6 +106,7 @@ func (u user) pid(path string) int {
 
 // A kernel that is killed in a call is an error for that call; others go on, and the next has another kernel.
 func TestADeadKernelIsOneCallsError(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	for _, r := range runtimes {
 		t.Run(r.name, func(t *testing.T) {
@@ -143,6 +146,7 @@ func TestADeadKernelIsOneCallsError(t *testing.T) {
 }
 
 func TestParallelConsumers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann, bob := s.as("ann"), s.as("bob")
 	path := ann.publish("add", publishRequest{Code: ptr("Sys.sleep(0.01); r <- x + y"),
@@ -166,6 +170,7 @@ func TestParallelConsumers(t *testing.T) {
 
 // A client that goes away interrupts its call, and no other.
 func TestAClientThatLeavesEndsItsCall(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	ann := s.as("ann")
 	path := ann.publish("slow", publishRequest{RuntimeType: ptr("python"), Code: ptr("import time\nif wait: open('/proc/self/comm').read(); time.sleep(600)\nr = 1"),
@@ -187,6 +192,7 @@ func TestAClientThatLeavesEndsItsCall(t *testing.T) {
 }
 
 func TestServicesAreChangedAndListed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann, bob := s.as("ann"), s.as("bob")
 	path := ann.publish("calc", publishRequest{Code: ptr("r <- x + 1"), Description: ptr("adds"),
@@ -220,6 +226,7 @@ func TestServicesAreChangedAndListed(t *testing.T) {
 }
 
 func TestBrokenInitCodeIsTold(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann := s.as("ann")
 	path := ann.publish("broken", publishRequest{Code: ptr("1"), InitCode: ptr(`stop("no model")`)})
@@ -227,6 +234,7 @@ func TestBrokenInitCodeIsTold(t *testing.T) {
 }
 
 func TestPools(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann := s.as("ann")
 	path := ann.publish("pooled", publishRequest{Code: ptr("r <- 1"), OutputParameterDefinitions: definitions("r numeric")})
@@ -265,6 +273,7 @@ func TestPools(t *testing.T) {
 
 // All kernels of services together are bounded; the one that has had nothing to do for longest makes room.
 func TestServicesShareTheKernels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	s.srv.cfg.MaxAllWorkers = 1
 	ann := s.as("ann")
@@ -287,6 +296,7 @@ func TestServicesShareTheKernels(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	ann, bob := s.as("ann"), s.as("bob")
 	path := ann.publish("many", publishRequest{RuntimeType: ptr("Python"), OutputFileNames: &[]string{"out.txt"},

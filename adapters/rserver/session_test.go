@@ -24,6 +24,7 @@ func (u user) console(session string) string {
 
 // What code prints can be read while it runs, also from within one expression, and a long loop can be cancelled.
 func TestConsoleWhileRunningAndCancel(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR, runtimePython))
 	for r, code := range map[*runtime]string{
 		runtimeR:      `i <- 0; repeat { i <- i + 1; cat("tick", i, "é\n"); Sys.sleep(0.02) }`,
@@ -51,6 +52,7 @@ func TestConsoleWhileRunningAndCancel(t *testing.T) {
 
 // A client that goes away leaves its execution to itself; another one waits for it.
 func TestExecutionsGoOnAndTakeTurns(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	ann := s.as("ann")
 	x := ann.session(runtimePython)
@@ -83,6 +85,7 @@ func TestExecutionsGoOnAndTakeTurns(t *testing.T) {
 
 // A session whose kernel has died says so, keeps its files, and can be deleted; also when the server restarts in between.
 func TestASessionThatHasEnded(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimeR))
 	ann := s.as("ann")
 	x, idle := ann.session(runtimeR), ann.session(runtimeR)
@@ -121,6 +124,7 @@ func TestASessionThatHasEnded(t *testing.T) {
 
 // Sessions are there again after a restart, where their kernels are; what nobody wants is gone.
 func TestSessionsSurviveTheServer(t *testing.T) {
+	t.Parallel()
 	host := realHost(t, runtimePython)
 	s := newSite(t, host)
 	ann := s.as("ann")
@@ -138,6 +142,7 @@ func TestSessionsSurviveTheServer(t *testing.T) {
 }
 
 func TestSessionLimit(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	s.srv.cfg.MaxSessions = 1
 	ann := s.as("ann")
@@ -154,6 +159,7 @@ func TestSessionLimit(t *testing.T) {
 
 // The second session need not wait for a kernel; one that was killed while it waited is nobody's.
 func TestWarmSessions(t *testing.T) {
+	t.Parallel()
 	host := realHost(t, runtimePython)
 	s := newSite(t, host)
 	s.srv.cfg.WarmSessions = 1
@@ -187,6 +193,7 @@ func TestWarmSessions(t *testing.T) {
 
 // The server's own token acts for admin, and so does a login with it; others' things do not exist for admin either.
 func TestAdminIsAUserLikeOthers_S13(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, realHost(t, runtimePython))
 	ann, admin := s.as("ann"), s.as("")
 	x := ann.session(runtimePython)

@@ -13,6 +13,7 @@ import (
 // Every type goes in and comes out, and is what it should be in there. What comes out is given where it is not what
 // came in.
 func TestTypesBothWays(t *testing.T) {
+	t.Parallel()
 	host := realHost(t, runtimeR, runtimePython)
 	type value struct {
 		kind, in  string
@@ -97,6 +98,7 @@ func TestTypesBothWays(t *testing.T) {
 
 // What comes out of other types, and of those above where no type is declared.
 func TestOtherValues(t *testing.T) {
+	t.Parallel()
 	host := realHost(t, runtimeR, runtimePython)
 	for r, all := range map[*runtime]map[string]string{
 		runtimeR: {
