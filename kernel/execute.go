@@ -13,17 +13,28 @@ import (
 // are yielded too.
 func Execution(ctx context.Context, h Host, id string, req ExecuteRequest) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		session := req.ClientSession
-		if session == "" {
-			session = uuid.NewString()
+		if req.ClientSession == "" {
+			req.ClientSession = uuid.NewString()
 		}
-		c, err := h.Attach(id, AttachOptions{ClientSession: session, Transient: true})
+		c, err := h.Attach(id, AttachOptions{ClientSession: req.ClientSession, Transient: true})
 		if err != nil {
 			yield(Entry{}, err)
 			return
 		}
 		defer c.Detach()
-		m := req.message(session)
+		for e, err := range ExecuteOn(ctx, c, req) {
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// ExecuteOn is Execution by a client that is attached already, as req.ClientSession, and stays so: many short executions
+// cost less that way. The client's reader is the caller; what else comes for the client meanwhile is passed over.
+func ExecuteOn(ctx context.Context, c Client, req ExecuteRequest) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		m := req.message(req.ClientSession)
 		if err := c.Send(m); err != nil {
 			yield(Entry{}, err)
 			return

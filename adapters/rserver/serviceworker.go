@@ -20,7 +20,10 @@ func (x *service) newWorker(ctx context.Context) (*pooled, error) {
 		return nil, err
 	}
 	p := &pooled{worker: w}
-	if err := x.prepare(ctx, p); err != nil {
+	if err = w.hold(); err == nil {
+		err = x.prepare(ctx, p)
+	}
+	if err != nil {
 		x.srv.discard(ctx, w)
 		return nil, err
 	}

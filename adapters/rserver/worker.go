@@ -22,6 +22,24 @@ type worker struct {
 	kernelID string
 	runtime  *runtime
 	dir      string // absolute: the user's files are in work, the calls' in io
+
+	line *line // of a worker that serves many calls; nil for others
+}
+
+// line is a client that stays attached between a worker's calls.
+type line struct {
+	kernel.Client
+	session string
+}
+
+// hold attaches a client for all calls to come: attaching for each would take as long as a short one itself. end lets go.
+func (w *worker) hold() error {
+	session := uuid.NewString()
+	c, err := w.host.Attach(w.kernelID, kernel.AttachOptions{ClientSession: session, Transient: true})
+	if err == nil {
+		w.line = &line{c, session}
+	}
+	return err
 }
 
 func (w *worker) workDir() string           { return filepath.Join(w.dir, "work") }
@@ -138,7 +156,12 @@ func (w *worker) interact(ctx context.Context, req request, see func(kernel.Entr
 }
 
 func (w *worker) execute(ctx context.Context, code string, silent bool) iter.Seq2[kernel.Entry, error] {
-	return w.host.Execute(ctx, w.kernelID, kernel.ExecuteRequest{Code: code, Silent: silent})
+	req := kernel.ExecuteRequest{Code: code, Silent: silent}
+	if w.line == nil {
+		return w.host.Execute(ctx, w.kernelID, req)
+	}
+	req.ClientSession = w.line.session
+	return kernel.ExecuteOn(ctx, w.line, req)
 }
 
 // exchange writes a request, runs it and reads the answer. Both are files, so that neither their size nor what is in them
@@ -224,6 +247,9 @@ func lost(err error) error {
 
 // end shuts the kernel down and removes its folder.
 func (w *worker) end(ctx context.Context) error {
+	if w.line != nil {
+		w.line.Detach()
+	}
 	err := w.host.Shutdown(ctx, w.kernelID)
 	if fault.KindOf(err) == fault.NotFound {
 		err = nil
