@@ -34,6 +34,10 @@ const handOver = ".nbserv"
 //go:embed startup.py
 var startupCode string
 
+// kernelConfig has IPython keep the history of its inputs in memory. By default it is a database in the home, which is
+// synced to the disk for every execution, and ends with the session all the same.
+const kernelConfig = "c = get_config()\nc.HistoryManager.hist_file = ':memory:'\n"
+
 // make makes the folder of a session, with what a Python needs to know, or repairs it. visible is where its code sees
 // the files.
 func (f folder) make(visible string) error {
@@ -47,9 +51,12 @@ func (f folder) make(visible string) error {
 		return fault.OS(err, "the session's home")
 	}
 	defer root.Close()
-	const startup = ".ipython/profile_default/startup"
+	const profile, startup = ".ipython/profile_default", ".ipython/profile_default/startup"
 	if err := errors.Join(root.MkdirAll(startup, 0o700), root.MkdirAll(handOver, 0o700)); err != nil {
 		return fault.OS(err, "the session's home")
+	}
+	if err := put(root, profile+"/ipython_kernel_config.py", kernelConfig); err != nil {
+		return err
 	}
 	code := strings.NewReplacer("@FOLDER@", visible, "@MOUNT@", mount).Replace(startupCode)
 	return put(root, startup+"/00-nbserv.py", code)
