@@ -326,9 +326,12 @@ func (j *Journal) at(i int) *record {
 	return &j.ring[(j.head+i)&(len(j.ring)-1)]
 }
 
+// smallRing is how many entries a ring has room for at least; a power of two.
+const smallRing = 64
+
 func (j *Journal) push(r record) {
 	if j.n == len(j.ring) {
-		bigger := make([]record, max(64, 2*len(j.ring))) // a power of two
+		bigger := make([]record, max(smallRing, 2*len(j.ring)))
 		for i := range j.n {
 			bigger[i] = *j.at(i)
 		}

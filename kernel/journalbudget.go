@@ -15,6 +15,8 @@ type Budget struct {
 	log   *slog.Logger
 	kick  chan struct{}
 
+	w writer // owned by the writer's goroutine, of which there is one at most
+
 	drawn atomic.Int64 // memory for what the disk has not taken yet
 	count struct{ damaged, gaveUp, failed atomic.Int64 }
 
@@ -78,7 +80,6 @@ func (b *Budget) draw(n int64) bool {
 
 // run is the writer. Whoever wants to know that it has ended waits for done.
 func (b *Budget) run(done chan struct{}) {
-	var w writer
 	timer := time.NewTimer(flushDelay)
 	defer timer.Stop()
 	for {
@@ -90,11 +91,12 @@ func (b *Budget) run(done chan struct{}) {
 		list := b.queue
 		b.queue = nil
 		b.mu.Unlock()
-		later := w.round(list)
-		b.enforce(&w)
+		later := b.w.round(list)
+		b.enforce()
 		b.mu.Lock()
 		b.queue = append(b.queue, later...)
 		if len(b.queue) == 0 {
+			b.w.encoder.reset(0)
 			b.done = nil
 			b.mu.Unlock()
 			close(done)
@@ -113,7 +115,7 @@ func (b *Budget) run(done chan struct{}) {
 }
 
 // enforce keeps the sum of all journals within the limit: the oldest files of whoever uses most go first.
-func (b *Budget) enforce(w *writer) {
+func (b *Budget) enforce() {
 	for {
 		var most *Journal
 		b.mu.Lock()
@@ -125,7 +127,7 @@ func (b *Budget) enforce(w *writer) {
 			}
 		}
 		b.mu.Unlock()
-		if most == nil || !most.dropOldest(&w.encoder, true) {
+		if most == nil || !most.dropOldest(&b.w.encoder, true) {
 			return
 		}
 		b.account(most, most.disk.bytes)

@@ -22,7 +22,7 @@ type diskLog struct {
 
 	// owned by the budget's writer
 	file    *os.File // of the newest segment, while it is written to
-	spare   *segment // what was dropped last: the next one goes into its file, whose pages are there already
+	spare   bool     // there is a file of a segment that was dropped: the next one goes into its pages
 	failing bool     // the last write failed
 	retry   time.Time
 	closed  bool
@@ -159,6 +159,7 @@ func (s *segment) ReadAt(p []byte, off int64) (int, error) {
 const (
 	segmentSuffix = ".log"
 	keptSuffix    = ".kept"
+	spareName     = "spare"
 )
 
 func (d *diskLog) path(first uint64, suffix string) string {

@@ -39,20 +39,25 @@ func (d *diskLog) active(j *Journal, from uint64) (*segment, error) {
 	return s, nil
 }
 
-// respare gives the file of the segment that was dropped last a new name; false says that there is none. No reader
-// takes what it reads in it from now on for the old segment's.
-func (d *diskLog) respare(path string) bool {
-	s := d.spare
-	if s == nil {
-		return false
+// retire takes the file of a segment that was dropped out of the journal: it is kept for the next one, or removed.
+func (d *diskLog) retire(s *segment, keep bool) {
+	if keep && !d.spare && os.Rename(s.path, d.sparePath()) == nil {
+		d.spare = true
+		return
 	}
-	d.spare = nil
-	if err := os.Rename(s.path, path); err != nil {
-		d.remove(s.path)
-		return false
-	}
-	return true
+	d.remove(s.path)
 }
+
+// respare gives the spare file a segment's name; false says that there is none.
+func (d *diskLog) respare(path string) bool {
+	if !d.spare {
+		return false
+	}
+	d.spare = false
+	return os.Rename(d.sparePath(), path) == nil
+}
+
+func (d *diskLog) sparePath() string { return filepath.Join(d.dir, spareName) }
 
 // seal ends the writing to the newest segment.
 func (d *diskLog) seal() {
@@ -64,12 +69,12 @@ func (d *diskLog) seal() {
 	d.file = nil
 }
 
-// write writes what e has gathered behind s. What an error leaves behind is written over later.
-func (d *diskLog) write(s *segment, e *encoder) error {
-	off := s.size
+// writeTo writes what e has gathered at a file's end. What an error leaves behind it is written over later.
+func writeTo(f *os.File, end int64, e *encoder) error {
+	off := end
 	for _, p := range e.all() {
-		if _, err := d.file.WriteAt(p, off); err != nil {
-			_ = d.file.Truncate(s.size)
+		if _, err := f.WriteAt(p, off); err != nil {
+			_ = f.Truncate(end)
 			return err
 		}
 		off += int64(len(p))
@@ -83,7 +88,7 @@ func (j *Journal) dropOldest(e *encoder, all bool) bool {
 	d := j.disk
 	switch n := len(d.segs); {
 	case n > 1:
-	case n == 1 && all:
+	case n == 1 && all && d.segs[0].size > 0:
 		d.seal()
 	case len(d.kept) > 0 && all:
 		d.dropKept(j)
@@ -110,10 +115,11 @@ func (j *Journal) dropOldest(e *encoder, all bool) bool {
 	}
 	d.bytes -= s.size
 	j.mu.Unlock()
-	if d.spare == nil && !all && s.size <= d.segmentBytes()*2 {
-		d.spare = s
-	} else {
-		d.remove(s.path)
+	d.retire(s, !all && s.size <= 2*d.segmentBytes())
+	if len(d.segs) == 0 { // a file says which numbers were given, though their records are gone
+		if _, err := d.active(j, d.written+1); err != nil {
+			d.budget.log.Error("cannot begin a new file of a kernel's journal", "path", d.dir, "err", err)
+		}
 	}
 	if len(d.kept) > 2 {
 		d.dropKept(j)
@@ -172,13 +178,11 @@ func (d *diskLog) keep(e *encoder, numbers []uint64) (*segment, error) {
 		return nil, err
 	}
 	defer f.Close()
-	off := k.size
-	for _, p := range e.all() {
-		if _, err := f.WriteAt(p, off); err != nil {
-			_ = f.Truncate(k.size)
-			return nil, err
+	if err := writeTo(f, k.size, e); err != nil {
+		if k.size == 0 {
+			d.remove(k.path)
 		}
-		off += int64(len(p))
+		return nil, err
 	}
 	return k, nil
 }
@@ -222,13 +226,13 @@ func (j *Journal) erase() {
 	d.erased = true
 	j.mu.Lock()
 	files := append(d.kept, d.segs...)
-	if d.spare != nil {
-		files = append(files, d.spare)
-	}
 	d.segs, d.kept, d.numbers, d.bytes = nil, nil, nil, 0
 	j.mu.Unlock()
 	for _, s := range files {
 		d.remove(s.path)
+	}
+	if d.spare {
+		d.remove(d.sparePath())
 	}
 	aside, _ := filepath.Glob(filepath.Join(d.dir, "*"+damagedSuffix))
 	for _, path := range aside {

@@ -150,24 +150,47 @@ func (s *stretch) take(c *cursor, h recordHead, buf []Entry) (n int) {
 			s.scan.damage()
 		}
 	}
+	if whole && r.gap != nil && r.gap.Dropped > 0 { // it tells of what comes before it in number and after it in the file
+		return s.tell(&r, h, buf)
+	}
 	s.scan.skip(h)
 	if !whole { // what follows it tells the gap
 		return 0
-	}
-	if r.gap != nil && r.gap.Dropped > 0 { // it tells of what comes before it in number and after it in the file
-		if r.seq <= s.told {
-			return 0
-		}
-		s.told = r.seq
-		r.gap.Dropped = min(r.gap.Dropped, r.seq-s.at)
-		buf[0] = r.entry()
-		return 1
 	}
 	s.at = r.seq
 	if s.kept {
 		s.passed++
 	}
-	if !c.sees(&r) {
+	if !c.sees(&r) || r.seq <= s.told && h.flags&flagEssential == 0 { // it was given up while it was being written
+		return 0
+	}
+	buf[0] = r.entry()
+	return 1
+}
+
+// tell gives the notice r, whose head is at hand, as far as the reader does not know what it says: it may have read, or
+// been told of, some of that while it was in memory.
+func (s *stretch) tell(r *record, h recordHead, buf []Entry) (n int) {
+	from := max(s.at, s.told)
+	if r.seq <= from {
+		s.scan.skip(h)
+		return 0
+	}
+	kept := uint64(0) // those that it spans
+	ahead := *s.scan
+	ahead.skip(h)
+	for next, ok := ahead.next(); ok && next.seq <= r.seq; next, ok = ahead.next() {
+		if next.seq > from {
+			kept++
+		}
+		ahead.skip(next)
+	}
+	if s.scan.err = ahead.err; ahead.err != nil {
+		return 0
+	}
+	s.scan.skip(h)
+	s.told = r.seq
+	if r.gap.Dropped = min(r.gap.Dropped, r.seq-from-kept); r.gap.Dropped == 0 {
 		return 0
 	}
 	buf[0] = r.entry()

@@ -33,9 +33,9 @@ func OpenJournal(dir string, l JournalLimits, b *Budget) (*Journal, error) {
 	case !found:
 		return j, nil
 	}
-	d.budget.account(j, d.bytes)
 	j.epoch, j.lostFrom = d.epoch, d.written
 	j.jump()
+	d.budget.account(j, d.bytes) // from now on the writer may drop files
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.add(record{gap: &Gap{Reason: reasonAnew}, size: entryOverhead})
@@ -105,6 +105,10 @@ func (d *diskLog) load() (found bool, err error) {
 	}
 	for _, e := range list {
 		path := filepath.Join(d.dir, e.Name())
+		if e.Name() == spareName { // what was in it had been dropped
+			d.remove(path)
+			continue
+		}
 		if n, ok := names[e.Name()]; ok && n.epoch == d.epoch {
 			if err := d.admit(path, n); err != nil {
 				return false, err

@@ -57,6 +57,9 @@ func (j *Journal) rest() {
 	if j.bytes > idleBytes {
 		j.trimWritten()
 	}
+	if j.n == 0 && len(j.ring) > smallRing {
+		j.ring, j.head = nil, 0
+	}
 	if j.disk.bytes+j.disk.segmentBytes() > j.disk.limit {
 		j.ask()
 	}

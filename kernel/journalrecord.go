@@ -156,7 +156,7 @@ func (e *encoder) all() [][]byte {
 }
 
 // maxIdleBuffer is what an encoder keeps between two uses: room for a batch of small messages.
-const maxIdleBuffer = 1 << 20
+const maxIdleBuffer = flushBytes
 
 // reset forgets what was gathered, so that nothing keeps the messages alive.
 func (e *encoder) reset(epoch uint64) {

@@ -114,7 +114,7 @@ func (j *Journal) flush(e *encoder, b *batch) error {
 		return err
 	}
 	e.batch(d, b, seg.size)
-	if err := d.write(seg, e); err != nil {
+	if err := writeTo(d.file, seg.size, e); err != nil {
 		return err
 	}
 	j.mu.Lock()
