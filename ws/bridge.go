@@ -117,7 +117,7 @@ func (b *Bridge) awaitAnswer(read <-chan struct{}) {
 // of one: nothing ever waits to be joined by more.
 func (b *Bridge) writeLoop(ctx context.Context) error {
 	b.at = b.client.Position()
-	batch := make([]kernel.Entry, b.batch)
+	batch := make([]kernel.Entry, min(smallBatch, b.batch))
 	room := len(batch)
 	for {
 		n, err := b.client.Next(ctx, batch[:room])
@@ -132,9 +132,15 @@ func (b *Bridge) writeLoop(ctx context.Context) error {
 			b.client.Confirm(b.at.Seq)
 		}
 		clear(batch[:n]) // or an idle connection would keep its last messages alive
+		if n == len(batch) && n < b.batch {
+			batch = make([]kernel.Entry, min(2*n, b.batch))
+		}
 		room = nextRoom(room, n, size, len(batch))
 	}
 }
+
+// smallBatch is how many messages an idle WebSocket has room for, at 48 bytes each.
+const smallBatch = 16
 
 // nextRoom is how many messages to take after n of them made size bytes: about one flush's worth. A client
 // that is stuck keeps its batch in memory, whatever the journal gives up meanwhile (P9).

@@ -23,7 +23,7 @@ type Config struct {
 	// is known to cut off file upload widgets. While one arrives, up to twice its size is held.
 	MaxMessageBytes int64
 	// MaxBatch is the number of messages taken from the kernel's journal at a time. Default 256; measured, 64
-	// to 1024 are alike. An idle WebSocket keeps room for them, 24 bytes each.
+	// to 1024 are alike. A WebSocket that was busy keeps room for them, 48 bytes each.
 	MaxBatch int
 	// StopCode is the close code that Close sends. Default 1001 (going away), after which JupyterLab does
 	// not reconnect: right as long as kernels end with the server. Where they outlive it, 1012 (service
