@@ -61,6 +61,10 @@ var figures = []figure{
 	{"fanout-cpu", "fanout", "server CPU for each", "µs", true, bar{}},
 	{"fanout-client", "fanout", "client CPU for each", "µs", true, bar{}},
 
+	{"unheard-memory", "journal", "300 MB printed while nobody listens, peak memory above idle", "MiB", true, atMost(16)},
+	{"replay-rate", "journal", "50 MB that were, read on after a reconnect", "MB/s", false, bar{}},
+	{"replay-lost", "journal", "of these, messages lost", "", true, atMost(0)},
+
 	{"roles-start", "roles", "with a kernel host: start, from exec to the first answer", "ms", true, bar{}},
 	{"roles-idle", "roles", "idle, resident memory of both processes", "MiB", true, bar{}},
 	{"roles-rtt", "roles", "execute round trip, synthetic kernel, v1", "ms", true, overInProcess(0.2)},

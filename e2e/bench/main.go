@@ -126,6 +126,7 @@ var groups = []group{
 	{"roundtrip", (*bench).measureRoundTrips},
 	{"relay", (*bench).measureRelay},
 	{"fanout", (*bench).measureFanout},
+	{"journal", (*bench).measureJournal},
 	{"roles", (*bench).measureRoles},
 	{"rest", (*bench).measureREST},
 	{"directory", (*bench).measureDirectory},
