@@ -207,3 +207,21 @@ func TestParseProc(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, os.Getppid(), self.ppid)
 }
+
+// The look whether kernels can be confined leaves no child to this process, which takes orphans in.
+func TestCheckSandboxLeavesNobody_P11(t *testing.T) {
+	newLocal(t)
+	children := func() (pids []int) {
+		for _, p := range readProcs() {
+			if p.ppid == os.Getpid() {
+				pids = append(pids, p.pid)
+			}
+		}
+		return pids
+	}
+	before := children()
+	if err := CheckSandbox(t.Context(), os.Getenv("PATH")); err != nil {
+		t.Skip(err)
+	}
+	require.Subset(t, before, children())
+}

@@ -175,7 +175,8 @@ func CheckSandbox(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, sandboxProbe)
 	defer cancel()
 	probe := &Sandbox{Folder: "/usr", Mount: "/mnt/data"}
-	args := append(probe.bubblewrapArgs(sandboxView{}), "--", "/usr/bin/env", "true")
+	// As process 1 of its namespace it is waited for by bubblewrap; another one there would be left to us, dead.
+	args := append(probe.bubblewrapArgs(sandboxView{}), "--as-pid-1", "--", "/usr/bin/env", "true")
 	out, err := exec.CommandContext(ctx, bwrap, args...).CombinedOutput()
 	if err != nil {
 		return fault.Wrap(fault.Unstartable, err, "bubblewrap does not work here: %.200s", firstLine(string(out)))
