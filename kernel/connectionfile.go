@@ -4,7 +4,6 @@ import (
 	crand "crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -174,11 +173,7 @@ func (c *Connection) Close() error {
 // runtimeFault is the fault of a failure in the runtime folder. It is never the client's: what is missing
 // there is not what a client asked for.
 func runtimeFault(err error) error {
-	k := fault.KindOf(err) // NoSpace or Internal
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		k = fault.Busy
-	}
-	return fault.Wrap(k, err, "the server cannot write to its runtime folder")
+	return fault.Wrap(fault.KindOf(err), err, "the server cannot write to its runtime folder")
 }
 
 // ownFolder makes dir, if needed, and gives its absolute path. In a folder of somebody else a name could be

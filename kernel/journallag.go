@@ -3,6 +3,8 @@ package kernel
 import (
 	"errors"
 	"syscall"
+
+	"github.com/nbserv/nbserv/internal/fault"
 )
 
 // lag is the place of a reader that reads from the files. It is kept between two calls of nextBatch.
@@ -64,7 +66,7 @@ func (j *Journal) fillFromDisk(c *cursor, buf []Entry) (n int) {
 	l.scan.damages, l.scan.firstBad = 0, seg.seen
 	if err := l.scan.err; err != nil && n == 0 {
 		l.scan.err = nil
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		if fault.OutOfDescriptors(err) || errors.Is(err, syscall.ENOMEM) {
 			c.pause = true
 		} else {
 			d.budget.unreadable(seg.path, err)

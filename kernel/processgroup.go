@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/nbserv/nbserv/internal/cgroup"
+	"github.com/nbserv/nbserv/internal/fault"
 )
 
 // openGroups finds the place for the kernels' cgroups. Its name is the state folder's: servers of other folders have
@@ -62,6 +63,9 @@ func (l *Local) startIn(g *cgroup.Group, build func() *exec.Cmd) (*exec.Cmd, *cg
 
 // refused tells whether an error may be the cgroup's rather than the command's.
 func refused(err error) bool {
+	if fault.OutOfDescriptors(err) { // there may be some by the next time; without its limits it would stay
+		return false
+	}
 	for _, e := range []error{cgroup.ErrJoin, syscall.EBUSY, syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENODEV} {
 		if errors.Is(err, e) {
 			return true

@@ -176,7 +176,8 @@ func startFault(err error, s Spec) error {
 		why = "it is neither a program of this machine nor a script with a #! line"
 	case errors.Is(err, syscall.E2BIG):
 		why = "its arguments and environment are too large"
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), fault.OutOfDescriptors(err),
+		errors.Is(err, syscall.EBADF): // the new process has no numbers left for its descriptors
 		return fault.Wrap(fault.Busy, err, "the server has no resources for another process")
 	}
 	return fault.Wrap(fault.Unstartable, err, "kernelspec %s cannot start: command %q: %s", s.Name, cmd, why)

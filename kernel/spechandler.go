@@ -130,6 +130,9 @@ func (a *SpecAPI) file(w http.ResponseWriter, r *http.Request) error {
 // outside of it.
 func (s Spec) openResource(name string) (*os.File, fs.FileInfo, error) {
 	missing := func(err error) error {
+		if fault.OutOfDescriptors(err) {
+			return fault.OS(err, "the file")
+		}
 		return fault.Wrap(fault.NotFound, err, "kernelspec %s has no file %.128q", s.Name, name)
 	}
 	root, err := os.OpenRoot(s.Dir)

@@ -44,7 +44,7 @@ func nativeKernel(resources string, py jupyterpath.Python) Spec {
 		Name: nativeSpec, Dir: resources, DisplayName: "Python 3 (ipykernel)", Language: "python", InterruptMode: interruptSignal,
 		Argv:     []string{py.Exe, "-m", "ipykernel_launcher", "-f", "{connection_file}"},
 		Metadata: json.RawMessage(`{"debugger":true}`), ProtocolVersion: "5.5",
-		Resources: specResources(resources), Python: py.Exe, Prefix: py.Prefix,
+		Python: py.Exe, Prefix: py.Prefix,
 	}
 }
 

@@ -95,18 +95,27 @@ func (s *Specs) find(name string, missing fault.Kind) (Spec, error) {
 	if spec, ok := now.specs[key]; ok {
 		return spec, nil
 	}
+	if now.short != nil {
+		return Spec{}, fault.Wrap(fault.KindOf(now.short), now.short, "kernelspecs cannot be read now: %s", fault.Message(now.short))
+	}
 	if err, ok := now.broken[key]; ok {
 		return Spec{}, fault.Wrap(missing, err, "kernelspec %q cannot be used: its kernel.json is broken", name)
 	}
 	return Spec{}, fault.New(missing, "there is no kernelspec %.128q", name)
 }
 
-// current is what is installed now.
+// current is what is installed now; while that cannot be read, what was when it could.
 func (s *Specs) current() *specSnapshot {
 	if last := s.last.Load(); last.fresh() {
 		return last
 	}
 	now := s.scan()
+	if now.short != nil {
+		if last := s.last.Load(); last != nil {
+			return last
+		}
+		return now
+	}
 	s.last.Store(now)
 	return now
 }
@@ -116,6 +125,7 @@ type specSnapshot struct {
 	specs  map[string]Spec
 	broken map[string]error
 	seen   []fileStamp // of all files and folders that it was made of
+	short  error       // descriptors ran out while it was made: it may have less than there is
 }
 
 // fresh tells whether reading everything again would give the same.
@@ -129,6 +139,13 @@ func (n *specSnapshot) fresh() bool {
 		}
 	}
 	return true
+}
+
+// note notes an error of reading, if it is one that says nothing about what was read.
+func (n *specSnapshot) note(err error) {
+	if fault.OutOfDescriptors(err) {
+		n.short = err
+	}
 }
 
 // look notes the state of a path. It must come before the path is read, so that a later change shows.
@@ -146,6 +163,7 @@ func (s *Specs) scan() *specSnapshot {
 	for _, dir := range where.kernelDirs {
 		n.look(dir)
 		entries, err := os.ReadDir(dir)
+		n.note(err)
 		if err != nil {
 			continue // most of the places are not there
 		}
@@ -158,7 +176,9 @@ func (s *Specs) scan() *specSnapshot {
 	if _, known := n.specs[nativeSpec]; !known && n.broken[nativeSpec] == nil && !s.cfg.NoNativeKernel {
 		for _, site := range where.python.Sites {
 			if dir := filepath.Join(site, "ipykernel", "resources"); n.look(dir).mode&unix.S_IFMT == unix.S_IFDIR {
-				n.specs[nativeSpec] = nativeKernel(dir, where.python)
+				spec := nativeKernel(dir, where.python)
+				spec.Resources = n.resources(dir)
+				n.specs[nativeSpec] = spec
 				break
 			}
 		}
@@ -190,12 +210,16 @@ func (s *Specs) add(n *specSnapshot, name, dir string) {
 		}
 	}
 	spec, err := readSpec(name, dir, file)
+	n.note(err)
 	if err != nil {
 		n.broken[name] = err
+		if n.short != nil {
+			return
+		}
 		s.warn(dir, "a broken kernelspec is left out", err)
 		return
 	}
-	spec.Resources = specResources(dir)
+	spec.Resources = n.resources(dir)
 	spec.Prefix, spec.Python = ownPython(dir, s.where().python)
 	n.specs[name] = spec
 }
@@ -215,16 +239,13 @@ func (s *Specs) warn(dir, msg string, err error) {
 	}
 }
 
-// specResources are the files of a kernelspec that clients show.
-func specResources(dir string) []string {
+// resources are the files of a kernelspec that clients show.
+func (n *specSnapshot) resources(dir string) (found []string) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var found []string
+	n.note(err)
 	for _, e := range entries {
-		if n := e.Name(); n == "kernel.js" || n == "kernel.css" || strings.HasPrefix(n, "logo-") {
-			found = append(found, n)
+		if name := e.Name(); name == "kernel.js" || name == "kernel.css" || strings.HasPrefix(name, "logo-") {
+			found = append(found, name)
 		}
 	}
 	return found

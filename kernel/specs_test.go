@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,4 +194,29 @@ func BenchmarkSpecsAll(b *testing.B) {
 	for b.Loop() {
 		s.All()
 	}
+}
+
+// While no file can be opened nothing is taken for missing or broken, and nothing is forgotten.
+func TestSpecsWhileDescriptorsRunOut_S10(t *testing.T) {
+	data := t.TempDir()
+	installSpec(t, data, "a", `{"display_name": "1"}`)
+	starved := func(f func()) {
+		var old syscall.Rlimit
+		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 0, Max: old.Max}))
+		defer func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)) }()
+		f()
+	}
+	var log bytes.Buffer
+	s := NewSpecs(SpecsConfig{DataDirs: []string{data}, NoNativeKernel: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	starved(func() {
+		_, err := s.ToStart("a")
+		require.Equal(t, fault.Busy, fault.KindOf(err))
+		require.Empty(t, names(s))
+	})
+	require.Equal(t, []string{"a"}, names(s))
+	installSpec(t, data, "b", `{}`)
+	starved(func() { require.Equal(t, []string{"a"}, names(s), "what is known") })
+	require.Equal(t, []string{"a", "b"}, names(s))
+	require.Empty(t, log.String())
 }

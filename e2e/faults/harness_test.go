@@ -76,6 +76,14 @@ const token = "faults-token"
 // build makes a plant with the kernelspec "synth", whose kernels are real processes that do as told, and starts it.
 func build(t *testing.T, args ...string) *plant {
 	t.Helper()
+	p := prepare(t, args...)
+	p.start()
+	return p
+}
+
+// prepare makes a plant that is not started yet.
+func prepare(t *testing.T, args ...string) *plant {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := ln.Addr().String()
@@ -89,7 +97,9 @@ func build(t *testing.T, args ...string) *plant {
 	kerneltest.WriteSpec(t, tmp, "synth", nil)
 	p.env = append(os.Environ(), "HOME="+tmp, "JUPYTER_PATH="+tmp, "JUPYTER_DATA_DIR=", "JUPYTER_CONFIG_DIR="+tmp, "TMPDIR="+tmp)
 	t.Cleanup(func() {
-		p.stop()
+		if p.cmd != nil {
+			p.stop()
+		}
 		raw, _ := os.ReadFile(logs.Name())
 		if t.Failed() {
 			t.Logf("the log:\n%s", raw[max(0, len(raw)-20_000):])
@@ -100,7 +110,6 @@ func build(t *testing.T, args ...string) *plant {
 		_ = logs.Close()
 		_ = os.RemoveAll(tmp)
 	})
-	p.start()
 	return p
 }
 

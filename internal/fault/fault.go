@@ -85,6 +85,8 @@ func KindOf(err error) Kind {
 		return Timeout
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return NoSpace
+	case OutOfDescriptors(err):
+		return Busy
 	}
 	return Internal
 }
@@ -102,8 +104,18 @@ func Message(err error) string {
 		return "the operation took too long"
 	case NoSpace:
 		return "no space left on the disk"
+	case Busy:
+		return noDescriptors
 	}
 	return "internal error"
+}
+
+const noDescriptors = "the server has no free file descriptors"
+
+// OutOfDescriptors tells whether an operating system's error says that this process or the machine can open no more
+// files for the moment. What was asked for may be there.
+func OutOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // OS turns an operating system's error about what (a client's own name for the thing, never a server path)
@@ -122,8 +134,8 @@ func OS(err error, what string) error {
 		return Wrap(NoSpace, err, "no space left on the disk for %s", what)
 	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL):
 		return Wrap(Invalid, err, "not a usable name: %s", what)
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return Wrap(Busy, err, "the server has no free file descriptors")
+	case OutOfDescriptors(err):
+		return Wrap(Busy, err, noDescriptors)
 	}
 	return Wrap(Internal, err, "cannot use %s", what)
 }

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -120,7 +119,7 @@ func openIn(dirs []string, name string) (*os.File, fs.FileInfo, error) {
 			continue
 		}
 		f, err := os.OpenFile(filepath.Join(dir, filepath.FromSlash(name)), os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not block
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		if fault.OutOfDescriptors(err) {
 			return nil, nil, fault.OS(err, "the file")
 		}
 		if err != nil {
