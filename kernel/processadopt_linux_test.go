@@ -30,6 +30,7 @@ func orphan(t *testing.T, dir, script string) Record {
 		waitFile(t, dir, "ready")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
+	newLocal(t) // from now on what loses its parent becomes our child, and can be waited for
 	runSelf(t, `"$@" || exit 0`, "NBSERV_TEST_CHILD="+dir)
 	var r Record
 	require.NoError(t, json.Unmarshal([]byte(waitFile(t, dir, "record")), &r))

@@ -209,13 +209,17 @@ func (k *Kernel) removeRecord() {
 	if k.folder == "" {
 		return
 	}
-	entries, err := os.ReadDir(k.folder)
+	err := os.Remove(filepath.Join(k.folder, recordFile)) // by its name: without descriptors, too
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	entries, _ := os.ReadDir(k.folder) // what a crash has left beside it
 	for _, e := range entries {
 		if e.Name() != journalFolder {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(k.folder, e.Name())))
 		}
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		k.log.Warn("cannot remove a kernel's record", "err", err)
 	}
 	_ = os.Remove(k.folder)

@@ -99,6 +99,9 @@ func (m *Manager) readRecords(dir string) ([]*saved, error) {
 			records = append(records, r)
 			continue
 		}
+		if fault.OutOfDescriptors(err) { // it says nothing about the record
+			return nil, err
+		}
 		if errors.Is(err, fs.ErrNotExist) && removeEmpty(folder) { // its start had hardly begun
 			continue
 		}
