@@ -1,5 +1,6 @@
-// A page that is reloaded while its cells run: node live.mjs URL TOKEN [SHOTS]
-// What they print goes on appearing, and what they ask for can be typed.
+// Pages of one notebook while its cells run: node live.mjs URL TOKEN [SHOTS]
+// One that is reloaded, one beside another, one that is left alone: what the cells print goes on appearing in all of
+// them, and what they ask for can be typed.
 import assert from 'node:assert/strict';
 import { Lab } from './lab.mjs';
 
@@ -9,13 +10,44 @@ const { page } = lab;
 
 async function save() {
   await lab.book().cell(2).locator('.cm-content').click(); // where the keyboard means the notebook
-  const saved = page.waitForResponse(r => r.request().method() === 'PUT' && r.url().includes('api/contents/live.ipynb'));
-  await page.keyboard.press('Control+s');
-  assert.ok((await saved).ok());
+  const saved = await lab.asked('PUT', /api\/contents\/live.ipynb$/, () => page.keyboard.press('Control+s'));
+  assert.ok(saved.ok());
 }
 
-let failed = false;
-try {
+/** Counts until the file is there, then asks for a name. */
+const counting = (word, file) => [
+  'import os, time', 'n = 0', `while not os.path.exists("${file}"):`, `    print("${word}", n, flush=True)`, '    n += 1',
+  '    time.sleep(0.2)', 'name = input("Who? ")', `print("${word} is over,", name)`
+].join('\n');
+
+async function make(file, data = { type: 'file', format: 'text', content: '' }) {
+  const made = await lab.context.request.put(base + 'api/contents/' + file, { headers: { Authorization: `token ${token}` }, data });
+  assert.ok(made.ok());
+}
+
+/** Waits until the i-th cell shows what was printed from the beginning, and what is printed now. */
+async function goesOn(nb, i, word) {
+  let seen;
+  while (!seen) { // a page that joins makes its outputs anew
+    await nb.shows(i, new RegExp(`${word} 0\n`));
+    seen = /(\d+)\s*$/.exec(await nb.cell(i).locator('.jp-OutputArea').first().innerText());
+  }
+  await nb.shows(i, new RegExp(`${word} ${Number(seen[1]) + 5}\n`));
+}
+
+async function answer(on, name) {
+  await on.locator('.jp-Stdin-input').fill(name);
+  await on.keyboard.press('Enter');
+}
+
+/** Opens a notebook in another tab. */
+async function beside(notebook) {
+  const tab = await lab.tab();
+  await lab.goto('lab/workspaces/beside/tree/' + notebook, tab);
+  return tab;
+}
+
+async function reloaded() {
   await lab.goto();
   await page.locator('.jp-LauncherCard[data-category="Notebook"]', { hasText: 'Python 3' }).first().click();
   let nb = lab.book();
@@ -23,10 +55,7 @@ try {
   await lab.menu('File', 'Rename Notebook');
   await page.locator('.jp-Dialog input').fill('live.ipynb');
   await lab.dialog('Rename');
-  await nb.start(0, [
-    'import os, time', 'n = 0', 'while not os.path.exists("enough"):', '    print("tick", n, flush=True)', '    n += 1',
-    '    time.sleep(0.02)', 'name = input("Who? ")', 'print("hello", name)'
-  ].join('\n'));
+  await nb.start(0, counting('tick', 'enough'));
   await nb.shows(0, /tick 3\n/);
   await nb.start(1, '"the next cell"');
   await save();
@@ -34,31 +63,60 @@ try {
   await page.reload();
   await lab.ready();
   nb = lab.book();
-  await nb.shows(0, /tick 0\n/); // from the beginning
-  const seen = Number(/tick (\d+)\n*$/.exec((await nb.output(0).first().innerText()).trimEnd())[1]);
-  await nb.shows(0, new RegExp(`tick ${seen + 20}\n`)); // and it goes on
+  await goesOn(nb, 0, 'tick');
   await lab.shot('live');
-  const made = await page.request.put(base + 'api/contents/enough', {
-    headers: { Authorization: `token ${token}` }, data: { type: 'file', format: 'text', content: '' }
-  });
-  assert.ok(made.ok());
-  await page.locator('.jp-Stdin-input').fill('Ada');
-  await page.keyboard.press('Enter');
-  await nb.shows(0, /hello Ada/);
-  await nb.ran(0);
-  await nb.shows(1, /the next cell/); // it was queued
-  await nb.ran(1);
-  assert.equal(await nb.output(1).count(), 1);
-  assert.equal((await nb.output(0).allInnerTexts()).join('').match(/tick 0\n/g).length, 1, 'nothing comes twice');
+  const tab = await beside('live.ipynb');
+  await goesOn(lab.book(tab), 0, 'tick');
+  await goesOn(nb, 0, 'tick'); // the other tab has taken nothing away
+  await make('enough');
+  await answer(page, 'Ada');
+  for (const book of [nb, lab.book(tab)]) {
+    await book.shows(0, /tick is over, Ada/);
+    await book.ran(0);
+    await book.shows(1, /the next cell/); // it was queued
+    await book.ran(1);
+    assert.equal(await book.output(1).count(), 1);
+    assert.equal((await book.output(0).allInnerTexts()).join('').match(/tick 0\n/g).length, 1, 'nothing comes twice');
+  }
+  await tab.close();
 
   await save();
   const book = await (await page.request.get(base + 'api/contents/live.ipynb')).json();
-  assert.match(JSON.stringify(book.content.cells[0].outputs), /hello Ada/);
+  assert.match(JSON.stringify(book.content.cells[0].outputs), /tick is over, Ada/);
+}
+
+/** The page that a cell runs for is closed; the one beside it, which only watched, answers then. */
+async function leftAlone() {
+  const cell = { cell_type: 'code', metadata: {}, source: counting('beat', 'again'), execution_count: null, outputs: [], id: 'beats' };
+  const content = { cells: [cell], metadata: { kernelspec: { name: 'python3', display_name: 'Python 3' } }, nbformat: 4, nbformat_minor: 5 };
+  await make('alone.ipynb', { type: 'notebook', format: 'json', content });
+  await lab.goto('lab/workspaces/alone/tree/alone.ipynb');
+  await lab.book().idle();
+  await lab.book().cell(0).locator('.cm-content').click();
+  await lab.book().start(0);
+  await lab.book().shows(0, /beat 3\n/);
+  const tab = await beside('alone.ipynb');
+  const nb = lab.book(tab);
+  await goesOn(nb, 0, 'beat');
+  await page.close();
+  await goesOn(nb, 0, 'beat');
+  await make('again');
+  await answer(tab, 'Grace');
+  await nb.shows(0, /beat is over, Grace/);
+  await nb.ran(0);
+  assert.equal((await nb.output(0).allInnerTexts()).join('').match(/beat 0\n/g).length, 1, 'nothing comes twice');
+  await lab.shot('live-beside', tab);
+}
+
+let failed = false;
+try {
+  await reloaded();
+  await leftAlone();
   console.log('ok');
 } catch (e) {
   failed = true;
   console.error('failed', e);
-  await lab.shot('failed');
+  for (const [i, p] of lab.context.pages().entries()) { await lab.shot(`failed-${i}`, p); }
 }
 for (const e of lab.errors) { console.error('console:', e); }
 await lab.close();

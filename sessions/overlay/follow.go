@@ -168,7 +168,7 @@ func (k *Keeper) unfollow(b *book, st kernel.Status) bool {
 	if b.visited {
 		b.visited = false
 		for _, x := range b.order {
-			x.Shown = x.Shown || x.begun() && !x.homeless()
+			x.Shown = x.Shown || x.begun() && (len(x.Places) == 0 || !x.homeless()) // none: its cell was not looked for yet
 		}
 	}
 	if b.anyWanted() || b.heard > st.Departed {

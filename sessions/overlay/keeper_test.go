@@ -381,6 +381,27 @@ func TestARestoredCheckpointIsWhatIsWanted(t *testing.T) {
 	require.Empty(t, nb.Cells[0].Outputs)
 }
 
+// Another page finds what runs for a page that is there, in a notebook that nobody has looked at since it began.
+func TestExecutionsOfAPageThatIsHere(t *testing.T) {
+	w := newWorld(t, overlay.Config{})
+	w.write("n.ipynb", cells("out \"hello\\n\"\ninput \"name:\""))
+	a := w.open("n.ipynb")
+	id := a.run(0)
+	a.until(id, "input_request")
+	for range 2 {
+		list, err := w.keeper.Executions(t.Context(), a.kernel)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		require.Equal(t, id, list[0].ID)
+		require.False(t, list[0].Orphaned)
+	}
+	a.leave()
+	w.shows("n.ipynb", 0, "hello\n<stdin>name:")
+	list, err := w.keeper.Executions(t.Context(), a.kernel)
+	require.NoError(t, err)
+	require.True(t, list[0].Orphaned)
+}
+
 func TestInput(t *testing.T) {
 	w := newWorld(t, overlay.Config{})
 	w.write("n.ipynb", cells("out \"hello\\n\"\ninput \"name:\"", "input \"password:\"", "input \"again:\""))
@@ -412,10 +433,11 @@ func TestInput(t *testing.T) {
 	w.shows("n.ipynb", 2, "<stdin>again:")
 	require.NoError(t, w.host.Interrupt(t.Context(), a.kernel))
 	w.shows("n.ipynb", 2, "<stdin>again:\n[KeyboardInterrupt]")
+	require.Eventually(t, func() bool { // its last output comes before its end
+		list, err = w.keeper.Executions(t.Context(), a.kernel)
+		return err == nil && len(list) == 0
+	}, 30*time.Second, 10*time.Millisecond)
 	require.ErrorContains(t, w.keeper.Answer(t.Context(), a.kernel, third, "x"), "does not run")
-	list, err = w.keeper.Executions(t.Context(), a.kernel)
-	require.NoError(t, err)
-	require.Empty(t, list)
 	_, err = w.keeper.Executions(t.Context(), "nobody")
 	require.Error(t, err)
 }

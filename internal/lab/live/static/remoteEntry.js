@@ -1,5 +1,6 @@
-// @nbserv/live: when a notebook is opened whose kernel still works on cells that a page before asked it to run, what they
-// print goes on appearing, and what they ask for can be typed. JupyterLab itself forgets its requests with the page.
+// @nbserv/live: when a notebook is opened whose kernel still works on cells that another page asked it to run, what they
+// print goes on appearing; when that page is gone, what they ask for can be typed. JupyterLab itself forgets its requests
+// with the page.
 //
 // A prebuilt extension of JupyterLab 4 without a build: what webpack's container would be is written by hand.
 (() => {
@@ -43,7 +44,7 @@
       this.send({
         channel: 'stdin', content, parent_header: parent, metadata: {}, buffers: [],
         header: {
-          msg_id: crypto.randomUUID?.() ?? String(Math.random()), msg_type: 'input_reply', session: this.session ?? '',
+          msg_id: randomID(), msg_type: 'input_reply', session: this.session ?? '',
           username: '', date: new Date().toISOString(), version: '5.4'
         }
       });
@@ -54,56 +55,112 @@
     dispose() { this.isDisposed = true; this.end(); }
   }
 
-  /** Joins the cells of a notebook to what its kernel still does for a page that is gone. */
+  const randomID = () => crypto.randomUUID?.() ?? String(Math.random()); // there is none on pages without TLS
+
+  /** How often is asked whether the page that cells run for is still there, in milliseconds. */
+  const lookAgain = 5000;
+
+  /** Joins the cells of a notebook to what its kernel still does for other pages. */
   class Resumer {
     constructor(panel, { ServerConnection, URLExt }) {
-      Object.assign(this, { panel, ServerConnection, URLExt, sockets: [] });
+      Object.assign(this, { panel, ServerConnection, URLExt });
+      this.joins = new Map(); // by the other page's session
+      this.looks = Promise.resolve();
       panel.disposed.connect(() => this.close());
     }
 
     close() {
-      this.sockets.forEach(s => s.close());
-      this.sockets = [];
+      clearTimeout(this.timer);
+      const joins = [...this.joins.values()];
+      this.joins.clear();
+      joins.forEach(join => join.socket.close());
+    }
+
+    /** Looks, one at a time, and again as long as there is something to wait for. */
+    refresh() {
+      this.looks = this.looks.then(() => this.look())
+        .catch(e => console.warn(`${name}: cannot ask for running cells`, e))
+        .then(() => {
+          clearTimeout(this.timer);
+          if (this.joins.size > 0) { this.timer = setTimeout(() => this.refresh(), lookAgain); }
+        });
+      return this.looks;
     }
 
     async look() {
       const kernel = this.panel.sessionContext.session?.kernel;
-      if (!kernel || this.kernel === kernel.id) { return; }
-      this.kernel = kernel.id;
+      if (this.kernel !== kernel?.id) { this.close(); }
+      this.kernel = kernel?.id;
+      if (!kernel || this.panel.isDisposed) { return; }
       const settings = kernel.serverSettings;
       const url = this.URLExt.join(settings.baseUrl, 'api/kernels', encodeURIComponent(kernel.id), 'executions');
       const answer = await this.ServerConnection.makeRequest(url, {}, settings);
-      if (!answer.ok) { return; }
-      const orphans = (await answer.json()).filter(x => x.orphaned && this.cell(x));
-      const sessions = new Map();
-      for (const x of orphans) { sessions.set(x.client_session, [...(sessions.get(x.client_session) ?? []), x]); }
-      sessions.forEach((executions, session) => this.join(settings, kernel.id, session, executions));
+      if (!answer.ok || this.panel.isDisposed) { return this.close(); }
+      const others = new Map();
+      for (const x of await answer.json()) {
+        if (x.client_session === kernel.clientId || !this.cell(x)) { continue; } // JupyterLab knows its own
+        others.set(x.client_session, [...(others.get(x.client_session) ?? []), x]);
+      }
+      for (const [session, join] of this.joins) {
+        if (others.has(session)) { continue; }
+        // It has ended: the last of what it said is on its way, or was lost with the kernel.
+        if (join.ending) {
+          join.open.forEach(x => this.finish(x));
+          this.leave(session);
+        }
+        join.ending = true;
+      }
+      for (const [session, executions] of others) {
+        const heir = executions[0].orphaned;
+        const join = this.joins.get(session);
+        const known = join?.heir || !heir && executions.every(x => join?.open.has(x.msg_id));
+        if (join && !join.over && known) { continue; }
+        this.leave(session);
+        this.join(settings, kernel.id, session, executions, heir);
+      }
+    }
+
+    leave(session) {
+      const join = this.joins.get(session);
+      this.joins.delete(session);
+      join?.socket.close();
     }
 
     cell(execution) {
       return this.panel.content.widgets.find(c => c.model.type === 'code' && c.model.id === execution.cell_id);
     }
 
-    /** Takes the place of the page that is gone: what was said since its first execution comes again, and goes on. */
-    join(settings, kernel, session, executions) {
+    /**
+     * Has what was said since a page's first execution come again, and go on. An heir takes the place of a page that is
+     * gone, to which prompts come as well. Beside a page that is there one only listens.
+     */
+    join(settings, kernel, session, executions, heir) {
+      const as = heir ? session : randomID();
       let url = this.URLExt.join(settings.wsUrl, 'api/kernels', encodeURIComponent(kernel), 'channels')
-        + `?session_id=${encodeURIComponent(session)}&since=${encodeURIComponent(executions[0].position)}`;
+        + `?session_id=${encodeURIComponent(as)}&since=${encodeURIComponent(executions[0].position)}`;
       if (settings.appendToken && settings.token) { url += `&token=${encodeURIComponent(settings.token)}`; }
       const socket = new settings.WebSocket(url);
       socket.binaryType = 'arraybuffer';
-      this.sockets.push(socket);
       const open = new Map(executions.map(x => [x.msg_id, x]));
+      const join = { heir, socket, open, over: false, ending: false };
+      this.joins.set(session, join);
+      const mine = () => this.joins.get(session) === join;
+      socket.onclose = event => {
+        join.over = true; // unless it is all done, the next look joins again
+        if (mine() && event.code === 1000) { void this.refresh(); } // another page has taken the place
+      };
       socket.onmessage = frame => {
+        if (!mine()) { return; }
         const message = decode(frame.data);
         const x = open.get(message.parent_header?.msg_id);
         if (!x) { return; }
         x.future ??= this.begin(x, message, socket, session);
         x.future?.take(message);
         this.progress(x, message);
-        if (x.replied && x.idle) {
+        if (x.idle && (x.replied || !heir)) { // replies come to their page only
           open.delete(x.msg_id);
           this.finish(x);
-          if (open.size === 0) { socket.close(); }
+          if (open.size === 0) { this.leave(session); }
         }
       };
     }
@@ -132,7 +189,7 @@
 
     finish(x) {
       const cell = this.cell(x);
-      if (cell && !cell.isDisposed) {
+      if (x.future && cell && !cell.isDisposed) {
         cell.model.executionCount = x.execution_count ?? null;
         cell.model.executionState = 'idle';
         cell.setPrompt(x.execution_count ? String(x.execution_count) : '');
@@ -155,10 +212,9 @@
         activate(app, tracker) {
           tracker.widgetAdded.connect(async (_, panel) => {
             const resumer = new Resumer(panel, { ServerConnection, URLExt });
-            const look = () => resumer.look().catch(e => console.warn(`${name}: cannot ask for running cells`, e));
             await Promise.all([panel.context.ready, panel.revealed]);
-            panel.sessionContext.kernelChanged.connect(look);
-            await look();
+            panel.sessionContext.kernelChanged.connect(() => resumer.refresh());
+            await resumer.refresh();
           });
         }
       };
