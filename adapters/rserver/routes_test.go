@@ -241,9 +241,7 @@ func TestRoutes(t *testing.T) {
 	t.Run("GET /status 500", func(t *testing.T) { // nothing can be looked at any more
 		s.stop()
 		require.NoError(t, os.RemoveAll(filepath.Join(s.dir, "rserver")))
-		_, err := s.srv.status(t.Context(), "http://localhost")
-		require.Equal(t, fault.Internal, fault.KindOf(err))
-		require.Error(t, err)
+		s.as("").refused(500, "GET", "/status", nil)
 		tested["GET /status 500"] = true
 	})
 	for _, line := range wanted {
