@@ -60,7 +60,7 @@ func (p *localProcess) watchDisk(dirs []string, limit int64) {
 		case now <= limit:
 			strikes = 0
 		case last < 0 || now <= last: // it may stay beyond, and remove what it has
-		case strikes == 0:
+		case strikes < 2: // what it was writing as it was interrupted may have come to its end since
 			strikes++
 			_ = p.Interrupt()
 		default:
