@@ -38,6 +38,8 @@ type Config struct {
 	Keep time.Duration
 	// Grace is how long code may take to end once it was interrupted; then its kernel is restarted. Default 5 s.
 	Grace time.Duration
+	// KeepAlive is how often a silent stream says that it is there: proxies cut what is silent for a minute. Default 15 s.
+	KeepAlive time.Duration
 	// SweepEvery is how often unused sessions and old executions are looked for. Default 2 s.
 	SweepEvery time.Duration
 	// Output bounds what an outcome holds.
@@ -59,6 +61,7 @@ const (
 	defaultMaxBody     = 16 << 20 // guess
 	defaultKeep        = time.Hour
 	defaultGrace       = 5 * time.Second // guess
+	defaultKeepAlive   = 15 * time.Second
 	defaultSweep       = 2 * time.Second // guess
 	defaultMaxSessions = 100             // guess: each Python is 60 MB
 	defaultCoolDown    = 300 * time.Second
@@ -81,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = defaultGrace
+	}
+	if c.KeepAlive == 0 {
+		c.KeepAlive = defaultKeepAlive
 	}
 	if c.SweepEvery == 0 {
 		c.SweepEvery = defaultSweep

@@ -167,9 +167,10 @@ func TestFileLimits(t *testing.T) {
 	require.Len(t, decode[[]file2408](t, s.ask("GET", "files?identifier=full", "").body), 2)
 }
 
-// Parts of a file, in any order, repeated, after a cut (P8).
+// Parts of a file, in any order, repeated, after a cut, by the next server (P8).
 func TestUploadsResume_P8(t *testing.T) {
-	s := scripted(t, nil).serve(nil)
+	m := scripted(t, nil)
+	s := m.serve(nil)
 	put := func(span, body string) answer {
 		return s.ask("PUT", "files/sub/x.bin?identifier=parts&upload=u1", body, "Content-Range", "bytes "+span)
 	}
@@ -179,6 +180,9 @@ func TestUploadsResume_P8(t *testing.T) {
 	require.Equal(t, a.body, s.ask("GET", "files/sub/x.bin?identifier=parts&upload=u1", "").body)
 	refused(t, s.ask("POST", "files/sub/x.bin?identifier=parts&upload=u1", ""), http.StatusConflict, "Conflict")
 	require.Equal(t, http.StatusNotFound, s.ask("GET", "files/sub/x.bin?identifier=parts", "").code)
+	s.stop()
+	s = m.serve(nil)
+	require.Equal(t, a.body, s.ask("GET", "files/sub/x.bin?identifier=parts&upload=u1", "").body)
 	require.Equal(t, http.StatusOK, put("0-3/9", "abcd").code)
 	require.Equal(t, http.StatusOK, put("0-3/9", "abcd").code, "a repeat is harmless")
 	a = s.ask("POST", "files/sub/x.bin?identifier=parts&upload=u1", "")

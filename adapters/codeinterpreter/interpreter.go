@@ -121,6 +121,7 @@ func (i *Interpreter) sweepFolders(known map[string]*session) error {
 // uses, take up what an earlier server had begun. It returns when its goroutines are gone; executions that were
 // under way are left to the next server.
 func (i *Interpreter) Run(ctx context.Context) {
+	defer i.dropLines()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(i.stopped)
@@ -139,6 +140,14 @@ func (i *Interpreter) Run(ctx context.Context) {
 			return
 		case s := <-i.work:
 			wg.Go(func() { s.runQueue(ctx) })
+		}
+	}
+}
+
+func (i *Interpreter) dropLines() {
+	for _, p := range i.pools {
+		for _, s := range p.list() {
+			s.dropLine(0)
 		}
 	}
 }

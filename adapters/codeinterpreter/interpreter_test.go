@@ -137,7 +137,9 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, async("a").code)
 	require.Eventually(t, func() bool { return s.waiting("one.") == 0 }, patience, tick)
 	require.Equal(t, http.StatusAccepted, async("b").code)
-	refused(t, async("c"), http.StatusTooManyRequests, "SessionBusy")
+	full := async("c")
+	refused(t, full, http.StatusTooManyRequests, "SessionBusy")
+	require.Equal(t, "1", full.header.Get("Retry-After"))
 	require.Equal(t, "Succeeded", s.run("two.", "print x").Status, "another session has a queue of its own")
 }
 
@@ -175,10 +177,11 @@ func TestMetrics(t *testing.T) {
 func TestCoolDown(t *testing.T) {
 	s := scripted(t, nil).serve(func(c *Config) { c.Pools[0].CoolDown = 300 * time.Millisecond })
 	s.run("idle", "print x")
-	s.execute("long", map[string]any{"code": "sleep 800ms", "executionType": "asynchronous"}, "operation-id", "op")
+	s.execute("long", map[string]any{"code": "sleep 60s", "executionType": "asynchronous"}, "operation-id", "op")
 	gone := func(id string) bool { return s.ask("GET", "session?identifier="+id, "").code == http.StatusNotFound }
 	require.Eventually(t, func() bool { return gone("idle") }, patience, tick)
 	require.False(t, gone("long"), "a session at work does not cool down")
+	require.Equal(t, http.StatusOK, s.ask("DELETE", "executions/op?identifier=long", "").code)
 	require.Eventually(t, func() bool { return gone("long") && len(s.kernels.List()) == 0 }, patience, tick)
 }
 
@@ -225,7 +228,7 @@ func TestExecutionsOutliveTheServer_P2_P3(t *testing.T) {
 	m := scripted(t, nil)
 	s := m.serve(nil)
 	s.run("kept", "print x")
-	s.execute("kept", map[string]any{"code": "print early\nsleep 300ms\necho late", "executionType": "asynchronous"}, "operation-id", "under-way")
+	s.execute("kept", map[string]any{"code": "print early\nsleep 2s\necho late", "executionType": "asynchronous"}, "operation-id", "under-way")
 	s.execute("kept", map[string]any{"code": "echo waited", "executionType": "asynchronous"}, "operation-id", "waiting")
 	require.Eventually(t, func() bool { return s.kernels.List()[0].ExecutionState == "busy" }, patience, tick)
 	s.stop()
@@ -328,7 +331,7 @@ func TestClientsThatGo(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			_, err := s.try(ctx, "POST", "executions?identifier=left", `{"code":"sleep 400ms\nprint finished"}`, append(headers, "operation-id", id)...)
+			_, err := s.try(ctx, "POST", "executions?identifier=left", `{"code":"sleep 2s\nprint finished"}`, append(headers, "operation-id", id)...)
 			done <- err
 		}()
 		require.Eventually(t, func() bool { return s.kernels.List()[0].ExecutionState == "busy" }, patience, tick)
@@ -386,12 +389,15 @@ func (s *server) behindAFailure(identifier, failing, code string) resource {
 	require.NoError(s.t, err)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	begun := make(chan struct{})
 	wg.Go(func() {
-		for _, err := range s.kernels.Execute(s.t.Context(), x.kernel(), kernel.ExecuteRequest{Code: failing, StopOnError: true}) {
-			require.NoError(s.t, err)
+		var once sync.Once
+		defer once.Do(func() { close(begun) })
+		for range s.kernels.Execute(s.t.Context(), x.kernel(), kernel.ExecuteRequest{Code: failing, StopOnError: true}) {
+			once.Do(func() { close(begun) })
 		}
 	})
-	require.Eventually(s.t, func() bool { st, _ := s.kernels.Get(x.kernel()); return st.ExecutionState == "busy" }, patience, tick)
+	<-begun
 	return s.run(identifier, code)
 }
 
@@ -435,6 +441,44 @@ func TestForeignKernelsAreReplaced(t *testing.T) {
 	r := s.run("mixed", "cwd")
 	require.Equal(t, ours, strings.TrimSpace(r.Result.Stdout))
 	require.Len(t, s.kernels.List(), 1)
+}
+
+// The client of a session's kernel stays attached between executions, and not for long.
+func TestLines(t *testing.T) {
+	m := scripted(t, nil)
+	s := m.serve(func(c *Config) { c.SweepEvery = time.Hour })
+	connections := func() int { return m.kernels.List()[0].Connections }
+	held := func() *line {
+		x, err := s.pools["test"].find("line")
+		require.NoError(t, err)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.line
+	}
+	s.run("line", "print x")
+	first := held()
+	require.Equal(t, 1, connections())
+	s.run("line", "error E no")
+	require.Same(t, first, held())
+
+	// Much that others run in between is passed over, and so is a kernel that has died.
+	x, err := s.pools["test"].find("line")
+	require.NoError(t, err)
+	for range s.kernels.Execute(t.Context(), x.kernel(), kernel.ExecuteRequest{Code: "flood 300 10"}) {
+	}
+	require.Equal(t, "y\n", s.run("line", "print y").Result.Stdout)
+	require.NotSame(t, first, held())
+	s.run("line", "die 3")
+	require.Equal(t, "z\n", s.run("line", "print z").Result.Stdout)
+	require.NoError(t, s.kernels.Shutdown(t.Context(), x.kernel()))
+	require.Equal(t, "z\n", s.run("line", "print z").Result.Stdout)
+	require.Equal(t, 1, connections())
+	s.stop()
+	require.Zero(t, connections())
+
+	s = m.serve(nil)
+	s.run("line", "print x")
+	require.Eventually(t, func() bool { return connections() == 0 }, patience, tick)
 }
 
 func TestReadySessions(t *testing.T) {
@@ -547,6 +591,13 @@ func TestMalformedRequests_P13(t *testing.T) {
 		{"POST", "executions?identifier=good", `{"code":"1","executionType":"Later"}`, 400, "BadRequest", nil},
 		{"POST", "executions?identifier=good", `{"code":"` + strings.Repeat("x", 1000) + `"}`, 413, "PayloadTooLarge", nil},
 		{"POST", "executions?identifier=good", "{\"code\":\"\xff\"}", 400, "BadRequest", nil},
+		{"POST", "code/execute?identifier=good", `{"properties":{"code":"1","codeInputType":"file"}}`, 400, "BadRequest", nil},
+		{"POST", "execute?identifier=good", `{"properties":{"code":"%%","codeInputType":"inlineBase64"}}`, 400, "BadRequest", nil},
+		{"POST", "python/execute?identifier=good", `{"pythonCode":"1","timeoutInSeconds":-1}`, 400, "BadRequest", nil},
+		{"POST", "python/execute?identifier=good", `{"properties":[]}`, 400, "BadRequest", nil},
+		{"POST", "executions?identifier=" + strings.Repeat("x", 129), `{"code":"1"}`, 400, "InvalidIdentifier", nil},
+		{"GET", "files?identifier=a%00bc", "", 400, "InvalidIdentifier", nil},
+		{"DELETE", "session?identifier=x", "", 400, "InvalidIdentifier", nil},
 		{"POST", "executions?identifier=abc", `{"code":"1"}`, 400, "InvalidIdentifier", nil},
 		{"POST", "executions", `{"code":"1","identifier":"x"}`, 400, "InvalidIdentifier", nil},
 		{"POST", "executions?identifier=good&api-version=soon", `{"code":"1"}`, 400, "InvalidApiVersion", nil},
@@ -567,11 +618,16 @@ func TestMalformedRequests_P13(t *testing.T) {
 		{"GET", "files/..%2f..%2fx/content?identifier=good&api-version=2025-10-02", "", 400, "BadRequest", nil},
 		{"GET", "files/%00?identifier=good", "", 400, "BadRequest", nil},
 		{"DELETE", "files/none?identifier=good", "", 404, "NotFound", nil},
+		{"DELETE", "files/..%2fx?identifier=good", "", 400, "BadRequest", nil},
 		{"POST", "upload?identifier=good", "no form", 400, "BadRequest", nil},
 		{"POST", "upload?identifier=good", "--x\r\n\r\n", 400, "BadRequest", []string{"Content-Type", "multipart/form-data; boundary=x"}},
 		{"POST", "upload?identifier=good", "--x--\r\n", 400, "BadRequest", []string{"Content-Type", "multipart/form-data; boundary=x"}},
 		{"PUT", "files/a?identifier=good&upload=u", "abc", 400, "BadRequest", nil},
 		{"PUT", "files/a?identifier=good&upload=u", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 0-1/9"}},
+		{"PUT", "files/a?identifier=good&upload=u", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 2-0/9"}},
+		{"PUT", "files/a?identifier=good&upload=u", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 8-10/9"}},
+		{"PUT", "files/a?identifier=good&upload=u", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 0-2/99999999999999999999"}},
+		{"PUT", "files/..%2fa?identifier=good&upload=u", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 0-2/9"}},
 		{"PUT", "files/a?identifier=good&upload=../x", "abc", 400, "BadRequest", []string{"Content-Range", "bytes 0-2/9"}},
 		{"POST", "files/a?identifier=good&upload=none", "", 404, "NotFound", nil},
 		{"GET", "files/a?identifier=good&upload=none", "", 404, "NotFound", nil},

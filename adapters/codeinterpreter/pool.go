@@ -249,5 +249,6 @@ func (p *pool) sweep(ctx context.Context) {
 			p.of.cfg.Logger.Warn("cannot end a session that has cooled down", "pool", p.Name, "err", err)
 		}
 		s.forgetOld(ctx, p.of.cfg.Keep)
+		s.dropLine(2 * p.of.cfg.SweepEvery)
 	}
 }

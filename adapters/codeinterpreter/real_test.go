@@ -125,7 +125,7 @@ func TestPython(t *testing.T) {
 	})
 	t.Run("pictures for tools", func(t *testing.T) {
 		c := s.tools()
-		id := call1(t, c, "launchPythonEnvironment", nil).StructuredContent.(map[string]any)["environmentId"]
+		const id = "plots" // any session is an environment
 		r := call1(t, c, "runPythonCodeInRemoteEnvironment", map[string]any{"environmentId": id,
 			"pythonCode": "import matplotlib.pyplot as plt\nfor i in range(2):\n    plt.figure(); plt.plot([i]); plt.show()\n'drawn'"})
 		require.Len(t, r.Content, 3)
@@ -226,7 +226,7 @@ func TestShell(t *testing.T) {
 	require.Equal(t, "2\n", r.Result.Stdout)
 	r = s.execute("shell session", map[string]any{"execCommandAndArgs": []string{"printf", "%s|", "a b", "$A"}})
 	require.Equal(t, "a b|$A|", strings.TrimSpace(r.Result.Stdout))
-	r = s.execute("shell session", map[string]any{"shellCommand": "echo x; sleep 60", "timeoutInSeconds": 1})
+	r = s.execute("shell session", map[string]any{"shellCommand": "echo x; sleep 60", "timeoutInSeconds": 3})
 	require.Equal(t, "124", r.Status)
 	require.Equal(t, "x\n", strings.TrimRight(r.Result.Stdout, "\n")+"\n")
 	r = sh("echo before; exit 7")
@@ -258,7 +258,7 @@ func TestConfinedKernelsOutliveTheServer_P3(t *testing.T) {
 	}
 	s := serve()
 	s.value("stay", "kept = 5")
-	s.execute("stay", map[string]any{"code": "import time\nprint('a', flush=True); time.sleep(1); print('b'); kept + 1", "executionType": "asynchronous"}, "operation-id", "op")
+	s.execute("stay", map[string]any{"code": "import time\nprint('a', flush=True); time.sleep(3); print('b'); kept + 1", "executionType": "asynchronous"}, "operation-id", "op")
 	require.Eventually(t, func() bool { return m.kernels.List()[0].ExecutionState == "busy" }, patience, tick)
 	s.stop()
 	s = serve()

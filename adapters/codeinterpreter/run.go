@@ -88,15 +88,16 @@ func (s *session) place(ctx context.Context, e *execution) (place, error) {
 	if e.request.Fresh {
 		return s.freshPlace(ctx)
 	}
-	jupyterID, anew, err := s.start(ctx)
+	anew, err := s.start(ctx)
 	if err != nil {
 		return place{}, err
 	}
 	p := place{kernelID: s.kernel(), end: func() {}}
 	p.execute = func(ctx context.Context, r kernel.ExecuteRequest) iter.Seq2[kernel.Entry, error] {
-		return s.pool.of.exec.Execute(ctx, jupyterID, r)
+		return s.execute(ctx, p.kernelID, r)
 	}
 	if anew {
+		s.dropLine(0) // it is the old kernel's
 		p.note = "[the session's kernel had ended, and this is a new one: its variables are gone, its files are there]"
 	}
 	return p, nil

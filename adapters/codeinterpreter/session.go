@@ -41,6 +41,7 @@ type session struct {
 	executions map[string]*execution
 	ended      []*execution // of executions, those that have ended, oldest first
 	seq        int64
+	line       *line // between executions; nil during one, and when none was of late
 }
 
 func (p *pool) newSession(identifier string, created time.Time) *session {
@@ -181,15 +182,15 @@ func (s *session) take(ctx context.Context) error {
 
 func (s *session) release() { s.turn <- struct{}{} }
 
-// start gives the session of the Executor that has this session's kernel, which is started where there is none that
+// start sees to it that the session of the Executor has this session's kernel, which is started where there is none that
 // lives. anew tells that there was one before, with its variables.
-func (s *session) start(ctx context.Context) (jupyterID string, anew bool, err error) {
+func (s *session) start(ctx context.Context) (anew bool, err error) {
 	if err := s.take(ctx); err != nil {
-		return "", false, err
+		return false, err
 	}
 	defer s.release()
 	if s.isEnding() {
-		return "", false, fault.New(fault.Gone, "the session was deleted")
+		return false, fault.New(fault.Gone, "the session was deleted")
 	}
 	s.mu.Lock()
 	kernelID, before := s.kernelID, s.jupyterID
@@ -200,22 +201,22 @@ func (s *session) start(ctx context.Context) (jupyterID string, anew bool, err e
 	case err == nil, fault.KindOf(err) == fault.NotFound:
 		anew = before != ""
 		if err := s.pool.makeFolder(s.folder); err != nil {
-			return "", false, err
+			return false, err
 		}
 	default:
-		return "", false, err
+		return false, err
 	}
 	got, err := s.bind(ctx, kernelID)
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	if got.ID == before {
-		return got.ID, anew, nil
+		return anew, nil
 	}
 	s.mu.Lock()
 	s.jupyterID = got.ID
 	s.mu.Unlock()
-	return got.ID, anew, s.pool.of.table.putSession(ctx, s.row())
+	return anew, s.pool.of.table.putSession(ctx, s.row())
 }
 
 // bind creates the session of the Executor. One with another kernel than ours, which somebody gave it by Jupyter's API,
@@ -290,6 +291,7 @@ func (s *session) finish(ctx context.Context) error {
 		s.mu.Unlock()
 		return err
 	}
+	s.dropLine(0)
 	_ = s.files.Close() // nothing was written through it
 	if err := s.folder.remove(); err != nil {
 		s.pool.of.cfg.Logger.Warn("cannot remove all of a session's folder", "session_id", s.id, "err", err)

@@ -43,23 +43,21 @@ func isIdle(e kernel.Entry) bool {
 	return json.Unmarshal(e.Message.Parts[kernel.PartContent], &c) == nil && c.ExecutionState == stateIdle
 }
 
-// keepAlive is how often a stream says that it is there: proxies cut what is silent for a minute.
-const keepAlive = 15 * time.Second
-
 // events writes an execution as server-sent events.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 type events struct {
 	w     http.ResponseWriter
 	flush func() error
+	alive time.Duration // how often a silent one says that it is there
 }
 
-func newEvents(w http.ResponseWriter) *events {
+func newEvents(w http.ResponseWriter, alive time.Duration) *events {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold them back
 	w.WriteHeader(http.StatusOK)
-	return &events{w, http.NewResponseController(w).Flush}
+	return &events{w, http.NewResponseController(w).Flush, alive}
 }
 
 // send writes one event; id is "" for one that is no place to read on from.
@@ -89,7 +87,7 @@ func (v *events) comment() error {
 // stream sends what an execution says as it says it, and in the end its resource. Ids are places in the kernel's
 // journal: since is the one up to which a client has read before. The code goes on when the client goes.
 func (e *execution) stream(ctx context.Context, w http.ResponseWriter, since *kernel.Position) error {
-	v := newEvents(w)
+	v := newEvents(w, e.session.pool.of.cfg.KeepAlive)
 	if err := v.flush(); err != nil {
 		return err
 	}
@@ -117,7 +115,7 @@ func (e *execution) stream(ctx context.Context, w http.ResponseWriter, since *ke
 
 // await waits for c, with a sign of life now and then.
 func (v *events) await(ctx context.Context, c <-chan struct{}) error {
-	tick := time.NewTicker(keepAlive)
+	tick := time.NewTicker(v.alive)
 	defer tick.Stop()
 	for {
 		select {
@@ -189,7 +187,7 @@ func (e *execution) hasEnded() (ended bool, end uint64) {
 // next waits for entries, with a sign of life now and then, and for an execution that has ended not for long.
 func (v *events) next(ctx context.Context, e *execution, c kernel.Client, buf []kernel.Entry) (int, error) {
 	for {
-		patience := keepAlive
+		patience := v.alive
 		ended, _ := e.hasEnded()
 		if ended {
 			patience = afterEnd

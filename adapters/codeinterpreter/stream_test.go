@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -95,6 +96,17 @@ func TestStreamsReadOn_P4(t *testing.T) {
 	require.Equal(t, []string{"stdout", "stdout", "stdout", "stdout", "done"}, kinds(all))
 	last := s.events("GET", "executions/op?identifier=cut.", "", done, "Last-Event-ID", all[3].id)
 	require.Equal(t, []string{"done"}, kinds(last))
+}
+
+// A silent stream says that it is there, while code waits and while it runs.
+func TestSilentStreams(t *testing.T) {
+	s := scripted(t, nil).serve(func(c *Config) { c.KeepAlive = 20 * time.Millisecond })
+	s.execute("quiet", map[string]any{"code": "sleep 1s", "executionType": "asynchronous"}, "operation-id", "first")
+	a := s.ask("POST", "executions?identifier=quiet", `{"code":"sleep 1s\nprint x"}`, "Accept", "text/event-stream")
+	before, _, found := strings.Cut(a.body, "event: stdout")
+	require.True(t, found, a.body)
+	require.Contains(t, before, ": still there\n\n")
+	require.Contains(t, a.body, "event: done")
 }
 
 // Several streams of one execution, and one that begins before it runs.
