@@ -66,7 +66,7 @@ def langchain():
 async def semantic_kernel():
     with tempfile.TemporaryDirectory() as folder:
         tool = SessionsPythonTool(
-            pool_management_endpoint=url + "aca/pools/python", auth_callback=lambda: token, http_client=AsyncClient(verify=certificate, timeout=30),
+            pool_management_endpoint=url + "aca/pools/python", auth_callback=lambda: token, http_client=AsyncClient(verify=certificate, timeout=120),
             enable_dangerous_file_uploads=True, allowed_upload_directories=[folder],
         )
         equal(await tool.execute_code("print('hi'); y = 42; y"), "Status:\nSuccess\nResult:\n42\nStdout:\nhi\n\nStderr:\n")
