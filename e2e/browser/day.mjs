@@ -301,6 +301,7 @@ for (const [name, run] of day) {
   } catch (e) {
     failed = name;
     console.error('failed', name, e);
+    console.error('dialogs:', await page.locator('.jp-Dialog').allInnerTexts());
     await lab.shot('failed');
     break;
   }
