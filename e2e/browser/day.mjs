@@ -149,6 +149,8 @@ parts['rename and save'] = async () => {
   await field.fill('day.ipynb');
   await lab.dialog('Rename');
   await eventually('the new name', async () => (await api('api/contents')).content.some(f => f.name === 'day.ipynb'));
+  // Until the page knows it too, it answers a save by asking for a name.
+  await page.locator('#jp-main-dock-panel .lm-TabBar-tabLabel', { hasText: 'day.ipynb' }).waitFor();
   await lab.asked('POST', /day\.ipynb\/checkpoints$/, () => page.keyboard.press('Control+s')); // what comes after a save
   assert.ok((await api('api/contents/day.ipynb')).content.cells.length >= 13);
   await eventually('the session has the name', async () => (await api('api/sessions'))[0].path === 'day.ipynb');
