@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/kernel"
 )
 
 // python serves a pool of real, confined Pythons.
@@ -108,6 +110,7 @@ func TestPython(t *testing.T) {
 		require.JSONEq(t, `["lo"]`, s.value("values", "import socket; [n for _, n in socket.if_nameindex()]"))
 		require.JSONEq(t, `"no"`, s.value("values", "try:\n    socket.getaddrinfo('example.com', 80); r = 'yes'\nexcept OSError: r = 'no'\nr"))
 		require.JSONEq(t, `"no"`, s.value("values", "try:\n    socket.create_connection(('192.0.2.1', 80), 2); r = 'yes'\nexcept OSError: r = 'no'\nr"))
+		require.JSONEq(t, `"no"`, s.value("values", reach(s.url)), "the server itself")
 		// Other sessions' processes and sockets are not there.
 		require.JSONEq(t, "1", s.value("values", "sum('ipykernel' in open(f'/proc/{p}/cmdline').read() and 'bwrap' not in open(f'/proc/{p}/cmdline').read() "+
 			"for p in os.listdir('/proc') if p.isdigit())"))
@@ -149,6 +152,35 @@ func TestPython(t *testing.T) {
 		require.NoError(t, s.kernels.Restart(t.Context(), x.kernel()))
 		require.JSONEq(t, `[false, "/mnt/data", 1.5]`, s.value("values", "['kept' in globals(), __import__('os').getcwd(), 1.5]"))
 	})
+}
+
+// reach is code that tells whether a server on this machine can be reached.
+func reach(url string) string {
+	host, port, _ := strings.Cut(strings.TrimPrefix(url, "http://"), ":")
+	return "import socket\ntry:\n    socket.create_connection(('" + host + "', " + port + "), 5).close(); r = 'yes'\nexcept OSError: r = 'no'\nr"
+}
+
+// What a pool allows and what it bounds.
+func TestPythonLimits(t *testing.T) {
+	s := python(t, func(c *Config) {
+		c.Pools[0].Network = true
+		c.Pools[0].Limits = kernel.Limits{MemoryBytes: 512 << 20, Processes: 40}
+	})
+	require.JSONEq(t, `"yes"`, s.value("limited", reach(s.url)), "the pool has the network")
+	m := decode[metadataAnswer](t, s.ask("GET", "metadata", "").body)
+	require.True(t, m.Pool.Isolation.Network)
+
+	if m.Pool.InForce.Processes > 0 {
+		r := s.run("limited", "import subprocess\nall = []\ntry:\n    for i in range(100): all.append(subprocess.Popen(['sleep', '60']))\n"+
+			"finally:\n    for p in all: p.kill(); p.wait()")
+		require.Contains(t, r.Result.Stderr, "BlockingIOError", "no more processes than the pool allows")
+	}
+	if m.Pool.InForce.Memory > 0 {
+		r := s.run("limited", "x = b'x' * (1 << 30)")
+		require.Equal(t, "Failed", r.Status)
+		require.Regexp(t, "MemoryError|memory", r.Result.Stderr)
+	}
+	require.JSONEq(t, "7", s.value("limited", "7"), "the session can be used again")
 }
 
 // A session that fills its disk is stopped, and can be used again once it has made room.
