@@ -27,6 +27,9 @@ import (
 // patience bounds every wait: only a failing test waits so long.
 const patience = 60 * time.Second
 
+// tick is how often a wait looks.
+const tick = 20 * time.Millisecond
+
 var binary string
 
 func TestMain(m *testing.M) {

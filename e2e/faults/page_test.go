@@ -2,17 +2,18 @@ package faults
 
 import (
 	"context"
+	wire "encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
-	"github.com/stretchr/testify/require"
+
+	"github.com/nbserv/nbserv/kernel"
 )
 
 // message is a message of the default protocol, as far as it is checked.
@@ -25,7 +26,8 @@ type message struct {
 		ID string `json:"msg_id"`
 	} `json:"parent_header"`
 	Metadata struct {
-		Seq *int `json:"seq"` // of a flood
+		Seq *int   `json:"seq"`             // of a flood
+		At  string `json:"nbserv_position"` // in the kernel's journal: EPOCH:SEQ
 		Own *struct {
 			Gap *struct {
 				Dropped int `json:"dropped"`
@@ -36,6 +38,7 @@ type message struct {
 		State  string `json:"execution_state"`
 		Status string `json:"status"`
 		Text   string `json:"text"`
+		EValue string `json:"evalue"`
 	} `json:"content"`
 }
 
@@ -48,12 +51,15 @@ type page struct {
 	gaps    int // notices seen
 	redials int
 	// again is set by a new connection: what a dead server had handed on, and could not say so, comes once more. It ends
-	// with the first output that is new.
+	// with the first message that is new.
 	again bool
+	last  kernel.Position // of the newest message
+
+	outputs int // numbered ones of all executions, those that came again not among them
 }
 
-func newPage(p *plant, kernel string) *page {
-	return &page{p: p, kernel: kernel, session: uuid.NewString()}
+func newPage(p *plant, kernelID string) *page {
+	return &page{p: p, kernel: kernelID, session: uuid.NewString()}
 }
 
 var errTooLong = errors.New("it took too long")
@@ -61,7 +67,7 @@ var errTooLong = errors.New("it took too long")
 // connect dials until somebody answers. 404 is an error: a browser takes it for the kernel's end.
 func (g *page) connect(ctx context.Context) error {
 	for end := time.Now().Add(patience); ; {
-		url := "ws://" + g.p.addr + "/api/kernels/" + g.kernel + "/channels?session_id=" + g.session
+		url := "ws://" + g.p.addr + "/api/kernels/" + g.kernel + "/channels?positions=1&session_id=" + g.session
 		conn, res, err := websocket.DefaultDialer.DialContext(ctx, url, http.Header{"Authorization": {"token " + token}})
 		switch {
 		case err == nil:
@@ -99,27 +105,55 @@ func (g *page) send(id, kind string, content map[string]any) {
 // next reads a message. ok is false when the connection broke.
 func (g *page) next() (m message, ok bool, err error) {
 	_ = g.conn.SetReadDeadline(time.Now().Add(patience))
-	_, raw, err := g.conn.ReadMessage()
+	kind, raw, err := g.conn.ReadMessage()
 	if err != nil {
 		if strings.Contains(err.Error(), "timeout") {
 			return m, false, errTooLong
 		}
 		return m, false, nil
 	}
+	if kind == websocket.BinaryMessage { // a number of parts, where each begins, the parts: the first is the message
+		raw = raw[wire.BigEndian.Uint32(raw[4:]):wire.BigEndian.Uint32(raw[8:])]
+	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, false, err
 	}
 	if m.Metadata.Own != nil && m.Metadata.Own.Gap != nil {
 		g.gaps++
+		return m, true, nil // it stands where the last message before it does
 	}
-	return m, true, nil
+	return m, true, g.order(m)
+}
+
+// order checks that messages come by the order of the journal (P5). Those that come once more are marked as old.
+func (g *page) order(m message) error {
+	at, err := kernel.ParsePosition(m.Metadata.At)
+	if err != nil {
+		return fmt.Errorf("a %s without its position: %w", m.Header.Type, err)
+	}
+	switch {
+	case at.Epoch != g.last.Epoch && g.last != (kernel.Position{}):
+		return fmt.Errorf("a journal begins anew: %v after %v", at, g.last)
+	case at.Seq > g.last.Seq:
+		g.again, g.last = false, at
+		if m.Metadata.Seq != nil {
+			g.outputs++
+		}
+	case !g.again:
+		return fmt.Errorf("a %s at %v after %v", m.Header.Type, at, g.last)
+	}
+	return nil
 }
 
 // outcome is what a page saw of one execution.
 type outcome struct {
 	begun   bool
 	seqs    []int // of its outputs
+	marked  bool  // a notice came after the last of them
+	gaps    int   // notices
+	broken  error // the first promise that was
 	status  string
+	evalue  string // of an error output
 	replied bool
 	idle    bool
 }
@@ -139,9 +173,13 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 	}
 	ask()
 	for !o.replied || !o.idle {
+		gaps := g.gaps
 		m, ok, err := g.next()
 		if err != nil || ctx.Err() != nil {
 			return o, errors.Join(err, ctx.Err())
+		}
+		if g.gaps > gaps {
+			o.gaps, o.marked = o.gaps+1, true
 		}
 		if !ok {
 			g.close()
@@ -168,26 +206,36 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 func (g *page) take(o *outcome, m message, idle bool) {
 	o.begun = true
 	switch {
-	case m.Metadata.Seq != nil && g.again && len(o.seqs) > 0 && *m.Metadata.Seq <= o.seqs[len(o.seqs)-1]:
-	case m.Metadata.Seq != nil:
-		g.again = false
-		o.seqs = append(o.seqs, *m.Metadata.Seq)
+	case m.Metadata.Seq != nil && !g.again:
+		o.output(*m.Metadata.Seq)
 	case m.Header.Type == "execute_reply":
 		o.replied, o.status = true, m.Content.Status
+	case m.Header.Type == "error":
+		o.evalue = m.Content.EValue
 	case idle:
 		o.idle = true
 	}
 }
 
-// requireWhole checks that nothing of a flood is missing, or twice, unless a gap notice said so (P4).
-func requireWhole(t *testing.T, n int, o outcome, gapsBefore, gapsAfter int) {
-	t.Helper()
-	for i := 1; i < len(o.seqs); i++ {
-		if o.seqs[i] <= o.seqs[i-1] {
-			require.Failf(t, "out of order", "%d after %d", o.seqs[i], o.seqs[i-1])
-		}
+// output notes a numbered output.
+func (o *outcome) output(seq int) {
+	want := 0
+	if n := len(o.seqs); n > 0 {
+		want = o.seqs[n-1] + 1
 	}
-	if gapsAfter == gapsBefore {
-		require.Len(t, o.seqs, n, "outputs are missing, and no notice said so")
+	if (seq < want || seq > want && !o.marked) && o.broken == nil {
+		o.broken = fmt.Errorf("output %d came for %d, and no notice before it", seq, want)
 	}
+	o.seqs, o.marked = append(o.seqs, seq), false
+}
+
+// whole checks that of n numbered outputs none is missing, twice or out of order, unless a gap notice came where it is (P4).
+func (o *outcome) whole(n int) error {
+	if o.broken != nil {
+		return o.broken
+	}
+	if o.gaps == 0 && len(o.seqs) != n {
+		return fmt.Errorf("%d of %d outputs came, and no notice said so", len(o.seqs), n)
+	}
+	return nil
 }
