@@ -176,7 +176,8 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 		gaps := g.gaps
 		m, ok, err := g.next()
 		if err != nil || ctx.Err() != nil {
-			return o, errors.Join(err, ctx.Err())
+			return o, fmt.Errorf("%w; begun: %t, outputs: %d, notices: %d, reply: %q, idle: %t, at %v",
+				errors.Join(err, ctx.Err()), o.begun, len(o.seqs), o.gaps, o.status, o.idle, g.last)
 		}
 		if g.gaps > gaps {
 			o.gaps, o.marked = o.gaps+1, true
