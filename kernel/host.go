@@ -65,6 +65,9 @@ type AttachOptions struct {
 	Transient bool
 	// Confirm makes delivery explicit: Client.Confirm says what was delivered, and calling Next again does not.
 	Confirm bool
+	// Borrow says that what Next returns is not looked at any more when it is called again: the memory may then be
+	// used anew.
+	Borrow bool `json:"-"`
 }
 
 // Client is one frontend of a kernel: a place in its journal and a way to send.

@@ -190,7 +190,7 @@ func (s *Server) await(r *http.Request, id string) error {
 // attachOptions reads the query.
 func attachOptions(r *http.Request) (kernel.AttachOptions, error) {
 	q := r.URL.Query()
-	o := kernel.AttachOptions{ClientSession: q.Get("session_id"), Confirm: true}
+	o := kernel.AttachOptions{ClientSession: q.Get("session_id"), Confirm: true, Borrow: true}
 	if len(o.ClientSession) > maxSessionID {
 		return o, fault.New(fault.Invalid, "session_id has %d characters, at most %d are taken",
 			len(o.ClientSession), maxSessionID)

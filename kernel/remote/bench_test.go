@@ -68,7 +68,7 @@ func BenchmarkStream(b *testing.B) {
 			go func() { done <- s.Serve(ln) }()
 			far, err := Dial(b.Context(), Options{Socket: func() string { return path }})
 			require.NoError(b, err)
-			c, err := far.Attach("k", kernel.AttachOptions{ClientSession: "page"})
+			c, err := far.Attach("k", kernel.AttachOptions{ClientSession: "page", Borrow: true})
 			require.NoError(b, err)
 			b.SetBytes(int64(h.message.Size()))
 			b.ReportAllocs()

@@ -94,6 +94,7 @@ func (c *client) connect(ctx context.Context, since *kernel.Position) error {
 	if err != nil {
 		return err
 	}
+	p.lends = c.o.Borrow
 	deadline, _ := ctx.Deadline()
 	_ = p.conn.SetReadDeadline(deadline)
 	frames, err := p.read(nil)

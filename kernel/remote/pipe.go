@@ -17,8 +17,9 @@ import (
 // pipe is a connection that carries frames. One goroutine at a time reads; writes may come from any.
 type pipe struct {
 	// immutable
-	conn *net.UnixConn
-	raw  syscall.RawConn
+	conn  *net.UnixConn
+	raw   syscall.RawConn
+	lends bool // what read returns may be gone when it is called again
 
 	// owned by the reader
 	buf   *[readBuffer]byte // nil while it holds nothing: an idle connection costs no buffer
@@ -43,6 +44,14 @@ const (
 	// maxQueued bounds what waits for a kernel host that does not read, as Conn's queues bound what waits for a
 	// kernel.
 	maxQueued = 256 << 20
+	// sendBuffer is what the system is asked to hold on the way, so that two processes that share a processor take
+	// turns less often. Linux gives at most twice net.core.wmem_max.
+	sendBuffer = 1 << 20
+	// lendFrom is from which size frames are not copied out of a buffer that may be lent: who reads little, and waits
+	// long, does not keep the buffer.
+	lendFrom = 32 << 10
+	// aheadBytes is how much of what follows a large frame is read with it.
+	aheadBytes = 4 << 10
 	// lingerTime bounds how long an ending connection may still take what was sent.
 	lingerTime = time.Second
 )
@@ -55,6 +64,7 @@ func newPipe(conn *net.UnixConn, early []byte) (*pipe, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = conn.SetWriteBuffer(sendBuffer) // it works without, too
 	p := &pipe{conn: conn, raw: raw}
 	if len(early) > 0 {
 		p.take()
@@ -80,8 +90,8 @@ func (p *pipe) drop() {
 	}
 }
 
-// read gives the whole frames that have come, at least one, in memory of their own. Before it waits for more it
-// calls idle once. The connection's read deadline bounds it; it may be called again after that.
+// read gives the whole frames that have come, at least one, in memory of their own, unless p lends. Before it waits for
+// more it calls idle once. The connection's read deadline bounds it; it may be called again after that.
 func (p *pipe) read(idle func()) ([]byte, error) {
 	for {
 		if p.large != nil {
@@ -92,9 +102,12 @@ func (p *pipe) read(idle func()) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case whole > 0:
-			frames := bytes.Clone(p.buf[p.r : p.r+whole])
+			frames := p.buf[p.r : p.r+whole]
 			p.r += whole
-			p.drop()
+			if !p.lends || whole < lendFrom {
+				frames = bytes.Clone(frames)
+				p.drop()
+			}
 			return frames, nil
 		case need > readBuffer:
 			p.beginLarge(need)
@@ -103,7 +116,11 @@ func (p *pipe) read(idle func()) ([]byte, error) {
 			p.w = copy(p.buf[:], p.buf[p.r:p.w])
 			p.r = 0
 		}
-		if err := p.more(&idle); err != nil {
+		room := readBuffer
+		if p.lends && need > lendFrom { // what follows would have to be moved
+			room = need + aheadBytes
+		}
+		if err := p.more(&idle, room); err != nil {
 			p.drop()
 			return nil, err
 		}
@@ -132,13 +149,13 @@ func (p *pipe) scan() (whole, need int, err error) {
 	return p.w - p.r - len(rest), need, nil
 }
 
-// more reads what there is, waiting for at least a byte.
-func (p *pipe) more(idle *func()) error {
+// more reads what there is, until buf holds limit bytes, waiting for at least one.
+func (p *pipe) more(idle *func(), limit int) error {
 	var n int
 	var err error
 	waitErr := p.raw.Read(func(fd uintptr) bool {
 		p.take()
-		n, err = readAgain(int(fd), p.buf[p.w:])
+		n, err = readAgain(int(fd), p.buf[p.w:min(limit, readBuffer)])
 		if !errors.Is(err, syscall.EAGAIN) {
 			return true
 		}

@@ -52,9 +52,14 @@ func message(t testing.TB, content int, buffers ...int) *kernel.Message {
 }
 
 func TestEntriesCrossAPipe(t *testing.T) {
-	for name, send := range map[string]func(*pipe, *outbox) error{"write": (*pipe).write, "post": (*pipe).post} {
+	for name, c := range map[string]struct {
+		send  func(*pipe, *outbox) error
+		lends bool
+	}{"write": {(*pipe).write, false}, "post": {(*pipe).post, false}, "lent": {(*pipe).write, true}} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pipes(t)
+			b.lends = c.lends
+			send := c.send
 			var sent []kernel.Entry
 			for i := range 3000 {
 				e := kernel.Entry{Seq: uint64(i), Kind: kernel.EntryKind(i % 4), To: fmt.Sprint("to ", i%3)}
@@ -66,7 +71,7 @@ func TestEntriesCrossAPipe(t *testing.T) {
 				case 2:
 					e.Message = message(t, rand.IntN(40_000))
 				case 3:
-					e.Message = message(t, 70_000*(i%50/49), 1_000_000*(i%500/499))
+					e.Message = message(t, rand.IntN(150_000)*(i%50/48), 1_000_000*(i%500/499))
 				}
 				sent = append(sent, e)
 			}
@@ -111,4 +116,31 @@ func TestEntriesCrossAPipe(t *testing.T) {
 			require.NoError(t, <-failed)
 		})
 	}
+}
+
+// A client that waits keeps no buffer, and one that is stuck with a little keeps that alone.
+func TestWhoBorrowsGivesBack_P9(t *testing.T) {
+	a, b := pipes(t)
+	b.lends = true
+	for _, n := range []int{100, 100_000} {
+		require.NoError(t, a.postBytes(frameOf(n)))
+		frames, err := b.read(nil)
+		require.NoError(t, err)
+		require.Equal(t, frameOf(n), frames)
+		require.Equal(t, n >= lendFrom, b.buf != nil)
+		require.NoError(t, b.conn.SetReadDeadline(time.Unix(1, 0)))
+		_, err = b.read(nil)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Nil(t, b.buf)
+		require.NoError(t, b.conn.SetReadDeadline(time.Time{}))
+	}
+}
+
+// frameOf is a frame with a payload of n bytes.
+func frameOf(n int) []byte {
+	o := newOutbox()
+	defer o.free()
+	o.head(frameRefused, n)
+	o.put(bytes.Repeat([]byte{byte(n)}, n))
+	return bytes.Join(o.pieces(), nil)
 }
