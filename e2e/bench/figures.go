@@ -71,6 +71,7 @@ var figures = []figure{
 	{"roles-rate", "roles", "relay of 100 B messages", "1/s", false, atLeastOf("≥ 60 % of in process", map[contestant]float64{inProcess: 0.6})},
 	{"roles-cpu", "roles", "CPU of both processes for each", "µs", true, bar{}},
 	{"roles-large", "roles", "relay of 100 KB messages", "MB/s", false, atLeastOf("≥ 60 % of in process", map[contestant]float64{inProcess: 0.6})},
+	{"roles-large-cpu", "roles", "CPU of both processes for each", "µs", true, bar{}},
 	{"roles-sessions", "roles", "GET /api/sessions, ten sessions", "1/s", false, atLeastOf("≥ 80 % of in process", map[contestant]float64{inProcess: 0.8})},
 	{"roles-kill", "roles", "kill -9 of the server, from its next start to 50 clients reading on", "s", true, atMost(2)},
 

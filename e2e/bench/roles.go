@@ -56,7 +56,7 @@ var rolesLoads = []struct {
 	id, cpu  string
 	messages int
 	size     int
-}{{"roles-rate", "roles-cpu", 80_000, 100}, {"roles-large", "", 3000, 100_000}}
+}{{"roles-rate", "roles-cpu", 80_000, 100}, {"roles-large", "roles-large-cpu", 3000, 100_000}}
 
 // rolesAtWork takes round trips, relay and lists of sessions of both.
 func (b *bench) rolesAtWork(ctx context.Context) error {
@@ -112,9 +112,8 @@ func (b *bench) roleAtWork(ctx context.Context, c contender) error {
 			return fmt.Errorf("%d of %d messages were lost", e.lost(), l.messages)
 		}
 		rate := float64(e.got) / spent.wall.Seconds()
-		if l.cpu == "" {
-			b.add(l.id, c.who, rate*float64(l.size)/1e6)
-			continue
+		if l.size >= 100_000 {
+			rate *= float64(l.size) / 1e6 // MB/s
 		}
 		b.add(l.id, c.who, rate)
 		b.add(l.cpu, c.who, each(spent.server, l.messages))
