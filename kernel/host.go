@@ -67,7 +67,7 @@ type AttachOptions struct {
 	Confirm bool
 	// Borrow says that what Next returns is not looked at any more when it is called again: the memory may then be
 	// used anew.
-	Borrow bool `json:"-"`
+	Borrow bool
 }
 
 // Client is one frontend of a kernel: a place in its journal and a way to send.

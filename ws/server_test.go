@@ -59,7 +59,7 @@ func TestQueryReachesAttach(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	require.Equal(t, []kernel.AttachOptions{
-		{ClientSession: "me", Since: &kernel.Position{Epoch: 0x1f, Seq: 42}, Confirm: true}, {Confirm: true},
+		{ClientSession: "me", Since: &kernel.Position{Epoch: 0x1f, Seq: 42}, Confirm: true, Borrow: true}, {Confirm: true, Borrow: true},
 	}, s.options)
 }
 
