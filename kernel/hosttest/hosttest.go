@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait: only a failing test waits so long.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // NewManager makes a Manager of scripted kernels, with the kernelspecs "synth", the default, and "absent", whose
 // process cannot be started. It is closed at the end of the test.
