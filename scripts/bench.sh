@@ -6,5 +6,6 @@ set -euo pipefail
 
 [ "$(uname -s)" = Linux ] || die "the bench reads what processes cost from Linux's /proc"
 python=$("$root/scripts/bench-setup.sh")
-exec "$root/bin/bench" -nbserv "$root/bin/nbserv" -synthkernel "$root/bin/synthkernel" -python "$python" \
+eval "$("$root/scripts/browser-setup.sh")" # it exports what the scripts of e2e/browser look for
+exec "$root/bin/bench" -node "${NBSERV_TEST_CHROMIUM:+$NBSERV_TEST_NODE}" -browser "$root/e2e/browser" -nbserv "$root/bin/nbserv" -synthkernel "$root/bin/synthkernel" -python "$python" \
 	-out "$root/.cache/bench" -groups "${BENCH:-}" -rounds "${BENCH_ROUNDS:-5}" "$@"

@@ -16,11 +16,12 @@ const (
 	copied contestant = "cp"
 	zmq4   contestant = "plain zmq4" // the same with the ZeroMQ library as it is
 
+	lab       contestant = "jupyter lab"
 	inProcess contestant = "in process" // nbserv with its kernels' sockets in the server's own process
 )
 
 // columns is the table's order.
-var columns = []contestant{nbserv, peer, inProcess, direct, zmq4, bare, copied}
+var columns = []contestant{nbserv, peer, lab, inProcess, direct, zmq4, bare, copied}
 
 // figure is one line of the table.
 type figure struct {
@@ -118,6 +119,17 @@ var figures = []figure{
 	{"websocket-memory", "memory", "memory for an idle WebSocket", "KiB", true, atMost(60)},
 	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},
 
+	{"lab-cold", "lab", "JupyterLab in a browser with an empty cache, from navigation to launcher", "ms", true, timesLab(1.5)},
+	{"lab-cold-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
+	{"lab-cold-requests", "lab", "requests", "", true, bar{}},
+	{"lab-cold-bytes", "lab", "over the network", "MB", true, bar{}},
+	{"lab-warm", "lab", "the same with a full cache", "ms", true, timesLab(1.5)},
+	{"lab-warm-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
+	{"lab-warm-requests", "lab", "requests", "", true, bar{}},
+	{"lab-warm-bytes", "lab", "over the network", "MB", true, bar{}},
+	{"lab-kernel", "lab", "from the launcher to a notebook with an idle kernel", "ms", true, timesLab(1)},
+	{"lab-run", "lab", "from Shift+Enter to the output", "ms", true, timesLab(1)},
+
 	{"create", "first", "POST /api/sessions to its 201, ipykernel", "ms", true, bar{}},
 	{"first", "first", "first python result after POST /api/sessions", "ms", true, overDirect(30)},
 }
@@ -149,6 +161,15 @@ func timesPeer(n float64) bar {
 	return bar{fmt.Sprintf("≥ %g×", n), func(f figure, median func(contestant) (float64, bool)) (bool, bool) {
 		r, ok := f.ratio(median)
 		return r >= n, ok
+	}}
+}
+
+// timesLab: nbserv is n times as good as `jupyter lab`.
+func timesLab(n float64) bar {
+	return bar{fmt.Sprintf("≥ %g×", n), func(_ figure, median func(contestant) (float64, bool)) (bool, bool) {
+		ours, ok := median(nbserv)
+		theirs, also := median(lab)
+		return n*ours <= theirs, ok && also
 	}}
 }
 
@@ -192,10 +213,13 @@ func overInProcess(more float64) bar {
 	}}
 }
 
-// ratio is how many times as good as the peer nbserv is.
+// ratio is how many times as good as the peer nbserv is; jupyter lab is the peer where it takes part.
 func (f figure) ratio(median func(contestant) (float64, bool)) (float64, bool) {
 	ours, ok := median(nbserv)
 	theirs, also := median(peer)
+	if !also {
+		theirs, also = median(lab)
+	}
 	if f.less {
 		ours, theirs = theirs, ours
 	}

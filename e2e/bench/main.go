@@ -28,9 +28,11 @@ type settings struct {
 	nbserv string // the binaries
 	synth  string
 	python string // of the virtual environment that has the peer
-	out    string // folder for results
-	rounds int
-	groups []string // empty: all
+	// node runs the scripts of the folder browser; empty: nothing is measured in a browser.
+	node, browser string
+	out           string // folder for results
+	rounds        int
+	groups        []string // empty: all
 	// patience is how long the run may wait, in all, for others to leave the machine alone.
 	patience time.Duration
 }
@@ -59,6 +61,8 @@ func parseFlags() (s settings, render string, err error) {
 	flag.StringVar(&s.nbserv, "nbserv", "bin/nbserv", "nbserv's `binary`")
 	flag.StringVar(&s.synth, "synthkernel", "bin/synthkernel", "the synthetic kernel's `binary`")
 	flag.StringVar(&s.python, "python", "python3", "`python` of a virtual environment with jupyter_server and ipykernel")
+	flag.StringVar(&s.node, "node", "", "`node` to drive a browser with")
+	flag.StringVar(&s.browser, "browser", "e2e/browser", "`folder` of the scripts for it, with their libraries")
 	flag.StringVar(&s.out, "out", ".cache/bench", "`folder` for the results")
 	flag.IntVar(&s.rounds, "rounds", 5, "how often each contestant is measured")
 	flag.DurationVar(&s.patience, "patience", 2*time.Minute, "how long to wait, in all, for moments in which others do little")
@@ -136,6 +140,7 @@ var groups = []group{
 	{"codeinterpreter", (*bench).measureInterpreter},
 	{"memory", (*bench).measureMemory},
 	{"first", (*bench).measureFirst},
+	{"lab", (*bench).measureLab},
 }
 
 func groupNames() []string {

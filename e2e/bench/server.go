@@ -50,9 +50,12 @@ func (b *bench) startServer(c contestant, more ...string) (*server, error) {
 		name: c, addr: net.JoinHostPort("127.0.0.1", port), root: filepath.Join(b.dir, "root"),
 		log: filepath.Join(b.dir, fmt.Sprintf("server-%d.log", b.started)),
 	}
-	if c == peer {
+	switch c {
+	case peer:
 		s.args = b.peerArgs(port, s.root)
-	} else {
+	case lab:
+		s.args = b.labArgs(port, s.root)
+	default:
 		s.state = filepath.Join(b.dir, fmt.Sprintf("state-%d", b.started))
 		s.args = b.nbservArgs(port, s.root, s.state)
 	}

@@ -4,6 +4,10 @@ import { chromium } from 'playwright-core';
 /** Bounds every wait, in milliseconds: only what fails waits so long, on a machine however slow. */
 export const patience = 120_000;
 
+/** Chromium's own, for one that runs as root and asks nobody outside. */
+export const switches = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'];
+
 /**
  * What JupyterLab 4.6 says in the console by itself: the same lines come when `jupyter lab` serves it. It asks for a file
  * by the name that it had before a rename, searches in cells that are out of sight, and shows widgets of a kernel that
@@ -19,8 +23,7 @@ export class Lab {
   static async open(base, token, shots) {
     const browser = await chromium.launch({
       executablePath: process.env.NBSERV_TEST_CHROMIUM || '/usr/bin/chromium',
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync']
+      args: switches
     });
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true });
     context.setDefaultTimeout(patience);

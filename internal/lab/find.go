@@ -186,6 +186,11 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
 // part is chosen, or a folder of dir where there is one.
 func part(chosen, dir, name string) string {
 	if chosen == "" && dir != "" {

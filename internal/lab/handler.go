@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,14 +87,22 @@ func (l *Lab) getExtensionFile(w http.ResponseWriter, r *http.Request) error {
 }
 
 // getTheme serves a theme's files: of an extension, which has them in its folder themes, or of JupyterLab. Addresses in
-// style sheets are relative to the sheet, so they need no rewriting.
+// style sheets are relative to the sheet, so they need no rewriting. Where no themes are installed at all every style
+// sheet is empty: the page, which cannot do without one, is plain then and has no error.
 func (l *Lab) getTheme(w http.ResponseWriter, r *http.Request) error {
 	in := l.finder.known()
 	var dirs []string
 	for _, dir := range extensionFolders(in.Extensions) {
 		dirs = append(dirs, filepath.Join(dir, "themes"))
 	}
-	return l.assets.serve(w, r, append(dirs, in.Themes), mux.Vars(r)["file"])
+	dirs = append(dirs, in.Themes)
+	file := mux.Vars(r)["file"]
+	if strings.HasSuffix(file, ".css") && !slices.ContainsFunc(dirs, isDir) {
+		w.Header().Set("Content-Type", "text/css; charset=utf-8")
+		w.Header().Set("Cache-Control", revalidate)
+		return nil
+	}
+	return l.assets.serve(w, r, dirs, file)
 }
 
 func (l *Lab) getSettingsList(w http.ResponseWriter, r *http.Request) error {

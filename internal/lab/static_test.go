@@ -17,6 +17,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestWithoutThemes(t *testing.T) {
+	s := newSite(t, nil)
+	require.Equal(t, http.StatusNotFound, s.get("/lab/api/themes/@jupyterlab/foo/index.css").Code, "there are others")
+	s.remove("share/jupyter/lab/themes")
+	s.remove("share/jupyter/labextensions/@org/git/themes")
+	w := s.get("/lab/api/themes/@jupyterlab/foo/index.css")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Contains(t, w.Header().Get("Content-Type"), "text/css")
+	require.Empty(t, w.Body.String())
+	require.Equal(t, http.StatusNotFound, s.get("/lab/api/themes/@jupyterlab/foo/a.svg").Code)
+}
+
 func TestStaticFiles(t *testing.T) {
 	s := newSite(t, nil)
 	want := files["share/jupyter/lab/static/"+hashedScript]
