@@ -144,6 +144,18 @@ func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
 	require.NotContains(t, s.log.String(), "level=ERROR")
 }
 
+// TestRichOutputsInJupyterLab shows what notebooks have beside text: ipympl, plotly, tqdm, widgets with bytes, attachments,
+// exports.
+func TestRichOutputsInJupyterLab(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t)
+	s.env = env
+	s.run()
+	script(t, node, "rich.mjs", s.url, s.token)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}
+
 // TestClosedBrowser closes pages of an unmodified JupyterLab while their cells run, and opens them again.
 func TestClosedBrowser(t *testing.T) {
 	node, env := requireLab(t)

@@ -18,7 +18,8 @@ func (e *protocolError) Error() string {
 
 func asProtocolError(err error, to **protocolError) bool { return errors.As(err, to) }
 
-// absent tells whether err says that no kernel host serves the socket.
+// absent tells whether err says that no kernel host serves the socket. At a path that is too long for a socket (EINVAL:
+// the state folder may be deep) there cannot be one.
 func absent(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EINVAL)
 }

@@ -243,6 +243,16 @@ func TestNoKernelHostIsSaidSo(t *testing.T) {
 	require.ErrorContains(t, err, "no such program")
 }
 
+// A state folder may be so deep that no socket could be in it: a kernel host is started all the same.
+func TestAtAPathTooLongForASocketOneIsStarted(t *testing.T) {
+	started := errors.New("started")
+	socket := filepath.Join(t.TempDir(), strings.Repeat("deep/", 30), "socket")
+	_, err := remote.Dial(t.Context(), remote.Options{
+		Socket: func() string { return socket }, Start: func(context.Context) error { return started },
+	})
+	require.ErrorIs(t, err, started)
+}
+
 func TestASocketIsItsUsersAlone(t *testing.T) {
 	path := socket(t)
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o755))
