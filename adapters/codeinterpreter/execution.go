@@ -251,8 +251,8 @@ func (e *execution) finish(o *outcome) {
 	}
 	e.state, e.outcome, e.finished = o.State, o, time.Now()
 	e.mu.Unlock()
-	close(e.done)
 	e.session.pool.ended[o.State].Inc()
+	close(e.done)
 	e.session.remember(e, len(o.Stdout)+len(o.Stderr)+len(encode(o.Outputs)))
 }
 
