@@ -6,7 +6,8 @@
 // session, under an id that a client may choose; its outcome is kept for a while, so that a repeated request is
 // answered and not run again. An Interpreter is all pools of one server.
 //
-// Files. config.go and pool.go: pools. session.go, folder.go: sessions. execution.go, run.go, resume.go: executions.
+// Files. config.go, pool.go and metrics.go: pools. session.go, folder.go: sessions; line.go: the client of a session that stays
+// attached between executions, of which execution.go, run.go and resume.go are.
 // store.go: what survives the server. dialect.go has the wire's types, translate.go turns ours into them, handler*.go
 // serve the routes, stream.go the executions as events, mcp.go the tools.
 //
