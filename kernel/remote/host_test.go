@@ -209,7 +209,7 @@ func TestWhatAServerTookWithItIsGivenAgain_P4(t *testing.T) {
 
 	second := dial(t, path)
 	c = page(t, second, st.ID, "page")
-	require.Equal(t, last-1, c.Position().Seq)
+	require.LessOrEqual(t, c.Position().Seq, last-1, "its last words, of what it had passed on, may not have arrived either")
 	seen := numbers(t, c, id)
 	require.Equal(t, upTo(300)[300-len(seen):], seen)
 	c.Detach()
