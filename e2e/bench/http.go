@@ -30,9 +30,6 @@ func (s *server) dialHTTP() (*httpConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(time.Now().Add(httpTimeout)); err != nil {
-		return nil, err
-	}
 	return &httpConn{Conn: c, addr: s.addr, r: bufio.NewReaderSize(c, 64<<10)}, nil
 }
 
@@ -40,6 +37,9 @@ func (h *httpConn) close() { _ = h.Conn.Close() }
 
 // do makes one request and gives the answer's body, valid until the next one. Anything but 2xx is an error.
 func (h *httpConn) do(method, path string, body []byte) ([]byte, error) {
+	if err := h.SetDeadline(time.Now().Add(httpTimeout)); err != nil {
+		return nil, err
+	}
 	h.head = append(h.head[:0], method...)
 	for _, s := range []string{" ", path, " HTTP/1.1\r\nHost: ", h.addr, "\r\nAuthorization: token ", token, "\r\n"} {
 		h.head = append(h.head, s...)

@@ -420,5 +420,6 @@ local({
     }
   }, h)
 
+  jsonlite::fromJSON("{}") # loads it, so that the first request need not; without it the helper is of no use
   options(nbserv = h$call)
 })
