@@ -420,6 +420,12 @@ local({
     }
   }, h)
 
-  jsonlite::fromJSON("{}") # loads it, so that the first request need not; without it the helper is of no use
+  # Packages are loaded and functions compiled when they are first used: here, where nobody waits. Without jsonlite it fails.
+  for (i in 1:2) {
+    writeLines("{\"op\":\"names\"}", file.path(h$io, "first"))
+    h$call("first")
+  }
+  file.remove(file.path(h$io, "first.out"))
+
   options(nbserv = h$call)
 })
