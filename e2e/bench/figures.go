@@ -121,10 +121,12 @@ var figures = []figure{
 
 	{"lab-cold", "lab", "JupyterLab in a browser with an empty cache, from navigation to launcher", "ms", true, timesLab(1.5)},
 	{"lab-cold-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
+	{"lab-cold-asking", "lab", "of it, any request under way", "ms", true, bar{}},
 	{"lab-cold-requests", "lab", "requests", "", true, bar{}},
 	{"lab-cold-bytes", "lab", "over the network", "MB", true, bar{}},
 	{"lab-warm", "lab", "the same with a full cache", "ms", true, timesLab(1.5)},
 	{"lab-warm-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
+	{"lab-warm-asking", "lab", "of it, any request under way", "ms", true, bar{}},
 	{"lab-warm-requests", "lab", "requests", "", true, bar{}},
 	{"lab-warm-bytes", "lab", "over the network", "MB", true, bar{}},
 	{"lab-kernel", "lab", "from the launcher to a notebook with an idle kernel", "ms", true, timesLab(1)},

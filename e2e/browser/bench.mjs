@@ -1,7 +1,7 @@
 // How long JupyterLab takes in a browser: node bench.mjs URL TOKEN
 // Prints one JSON object: milliseconds from the navigation to a launcher that can be used, without anything in the browser's
-// cache (cold) and with all (warm), of each what the page's own thread worked (…Work), and requests and bytes that went
-// over the network; from the launcher to a notebook whose kernel is idle (kernel); from Shift+Enter to the output (run).
+// cache (cold) and with all (warm), of each what the page's own thread worked (work), how long any request was under way
+// (asking), and requests and bytes that went over the network; from the launcher to a notebook whose kernel is idle (kernel); from Shift+Enter to the output (run).
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,16 +26,32 @@ async function load() {
   await cdp.send('Performance.enable');
   await cdp.send('Network.enable');
   const net = { requests: 0, bytes: 0 };
-  const cached = new Set();
-  cdp.on('Network.requestServedFromCache', e => cached.add(e.requestId));
+  const began = new Map();
+  const asked = []; // from when to when, in seconds
+  cdp.on('Network.requestWillBeSent', e => began.set(e.requestId, e.timestamp));
+  cdp.on('Network.requestServedFromCache', e => began.delete(e.requestId));
+  cdp.on('Network.responseReceived', e => { if (e.response.fromDiskCache) { began.delete(e.requestId); } });
   cdp.on('Network.loadingFinished', e => {
-    if (!cached.has(e.requestId) && e.encodedDataLength > 0) { net.requests++; net.bytes += e.encodedDataLength; }
+    if (!began.has(e.requestId)) { return; }
+    net.requests++;
+    net.bytes += e.encodedDataLength;
+    asked.push([began.get(e.requestId), e.timestamp]);
   });
   await page.goto(`${base}lab/workspaces/b${Date.now()}?token=${token}`, { waitUntil: 'commit' });
   const ms = await when(page, () => document.querySelector('.jp-LauncherCard') && !document.querySelector('#jupyterlab-splash'));
   const { metrics } = await cdp.send('Performance.getMetrics');
   const work = 1000 * metrics.find(m => m.name === 'TaskDuration').value;
-  return { page, ms, work, ...net };
+  return { page, ms, work, asking: 1000 * covered(asked), ...net };
+}
+
+/** The length of what intervals cover together. */
+function covered(intervals) {
+  let sum = 0, end = -Infinity;
+  for (const [from, to] of intervals.sort((a, b) => a[0] - b[0])) {
+    sum += Math.max(0, to - Math.max(from, end));
+    end = Math.max(end, to);
+  }
+  return sum;
 }
 
 const cold = await load();
@@ -63,5 +79,5 @@ const shown = await when(page, () =>
 const run = shown - await page.evaluate(() => window.pressed);
 await context.close();
 rmSync(profile, { recursive: true, force: true });
-const figures = ({ ms, work, requests, bytes }) => ({ ms, work, requests, bytes });
+const figures = ({ page: _, ...rest }) => rest;
 console.log(JSON.stringify({ cold: figures(cold), warm: figures(warm), kernel: idle - clicked, run }));

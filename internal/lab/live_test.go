@@ -16,7 +16,11 @@ func TestOwnExtension(t *testing.T) {
 		return all
 	}
 	require.Equal(t, []string{"@org/git", liveName}, names())
-	w := s.get("/lab/extensions/@nbserv/live/static/remoteEntry.js")
+	listed := s.pageConfig("/lab")["federated_extensions"].([]any)
+	load := listed[1].(map[string]any)["load"].(string)
+	require.Regexp(t, `^static/remoteEntry\.[0-9a-f]{16}\.js$`, load)
+	w := s.get("/lab/extensions/@nbserv/live/" + load)
+	require.Equal(t, forever, w.Header().Get("Cache-Control"), "its name changes with it")
 	require.Equal(t, http.StatusOK, w.Code)
 	require.Contains(t, w.Header().Get("Content-Type"), "javascript")
 	require.Contains(t, w.Body.String(), "_JUPYTERLAB")
