@@ -230,7 +230,7 @@ func TestHostKilledUnderLoad_P3_P4(t *testing.T) {
 	crew.pause(500 * time.Millisecond)
 	crew.finish(t)
 	require.Equal(t, pid, p.pid(t, m.Kernel.ID))
-	t.Logf("%d notices of a gap, %d reconnects", g.gaps, g.redials)
+	t.Logf("%d notices of a gap, %d executions without an end", g.gaps, g.unended)
 }
 
 // newHost is the process of the plant's kernel host, if it is another one than old; 0 is none.
