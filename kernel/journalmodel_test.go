@@ -11,7 +11,7 @@ import (
 )
 
 // tiny bounds make everything happen that bounds can make happen.
-var tinyMemory = memoryBounds{free: 6 << 10, step: 1 << 10, most: 4 << 10, window: 3 << 10, kept: 2 << 10}
+var tinyMemory = memoryBounds{free: 6 << 10, step: 1 << 10, most: 4 << 10, window: 3 << 10, watch: 1 << 10, kept: 2 << 10}
 
 // openTiny opens the journal in dir with bounds of a few messages.
 func openTiny(t *testing.T, dir string) *Journal {

@@ -27,11 +27,13 @@ type memoryBounds struct {
 	// window is what it holds at most of what is written, for readers that have not read it. They have it from the
 	// files otherwise, which costs three times as much.
 	window int64
+	// watch is the same for observers, which nobody waits for.
+	watch int64
 	// kept is for the replies and statuses among what is given up unwritten.
 	kept int64
 }
 
-var defaultMemory = memoryBounds{free: 1 << 20, step: 1 << 20, most: 128 << 20, window: 32 << 20, kept: 1 << 20}
+var defaultMemory = memoryBounds{free: 1 << 20, step: 1 << 20, most: 128 << 20, window: 32 << 20, watch: 2 << 20, kept: 1 << 20}
 
 // sharedMemory is what all journals together may draw.
 const sharedMemory = 256 << 20
@@ -177,15 +179,20 @@ func (j *Journal) wrote(seq uint64) {
 // read. mu is held.
 func (j *Journal) trimWritten() {
 	first := j.next - uint64(j.n)
-	read := j.next - 1 // by all who are nearly there
+	read, watched := j.next-1, j.next-1 // by all who are nearly there
 	for c := range j.cursors {
-		if !c.away && c.at+1 >= first {
+		switch {
+		case c.away || c.at+1 < first:
+		case c.all:
+			watched = min(watched, c.at)
+		default:
 			read = min(read, c.at)
 		}
 	}
 	for j.n > 0 {
 		r := j.at(0)
-		if r.seq > j.disk.written || r.seq > read && j.bytes-r.size <= j.memory.window {
+		rest := j.bytes - r.size
+		if r.seq > j.disk.written || r.seq > read && rest <= j.memory.window || r.seq > watched && rest <= j.memory.watch {
 			break
 		}
 		j.drop()
