@@ -152,6 +152,9 @@ func (k *Kernel) serve(ctx context.Context, inc *incarnation, conn *Conn, again 
 	if again || inc.adopted {
 		k.awaitLost(ctx)
 		stopPast()
+		k.mu.Lock()
+		inc.settled = true // what comes from now on is ended at once
+		k.mu.Unlock()
 		k.endLost()
 	}
 	if len(inc.identities) > 1 {

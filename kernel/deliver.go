@@ -45,6 +45,8 @@ func (k *Kernel) deliver(inc *incarnation, m *Message) {
 			r.replied = true
 			k.finished(r)
 		}
+	} else if inc.adopted && m.Channel != Stdin {
+		k.replies.add(strings.Clone(m.Parent.MsgID))
 	}
 	k.mu.Unlock()
 	k.write(lost)

@@ -27,6 +27,7 @@ type incarnation struct {
 	// guarded by the kernel's mu
 	conn     *Conn  // nil until its sockets are connected, and between two connections
 	ready    bool   // conn takes the clients' messages
+	settled  bool   // what an earlier server asked was answered, or ended in its place
 	served   bool   // it was ready once, or has got some of the clients' messages
 	expected bool   // somebody ends it on purpose, who speaks to the clients
 	cause    string // why the server ended it, for people; "" when it ended by itself

@@ -63,6 +63,7 @@ type Kernel struct {
 	bySession map[string]*client
 	away      map[string]*away
 	open      openRequests
+	replies   answers             // to what an earlier server had asked
 	working   map[string]struct{} // msg_ids of the tracked requests that the kernel is busy with
 	inc       *incarnation        // the current one; nil while there is none
 	pending   []*Message          // what clients sent while no connection was ready

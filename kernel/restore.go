@@ -12,6 +12,7 @@ type restored struct {
 	open   openRequests
 	voice  string
 	visits map[string]*visit // by client session
+	ended  answers
 }
 
 // visit is what a journal tells of one client session.
@@ -67,6 +68,7 @@ func (p *restored) said(m *Message) {
 	}
 	if r.replied && r.done {
 		p.open.remove(r)
+		p.ended.add(r.id)
 	}
 }
 
@@ -77,7 +79,7 @@ func (k *Kernel) restore() {
 	k.journal.past(p.take)
 
 	k.mu.Lock()
-	k.open = p.open
+	k.open, k.replies = p.open, p.ended
 	for _, r := range k.open.all() {
 		r.lost = serverEnded
 		if r.busy && !r.done {

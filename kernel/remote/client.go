@@ -53,6 +53,7 @@ type client struct {
 	said      uint64          // guarded by mu; of that, what the kernel host was told
 	delivered uint64          // guarded by mu; of taken, unless o.Confirm, where the frontend says it
 	confirmed uint64          // guarded by mu; what the kernel host was told
+	asked     asked           // guarded by mu
 	held      [][]byte        // guarded by mu; frames that wait for it
 	heldBytes int             // guarded by mu
 	why       error           // guarded by mu; set by Detach
@@ -126,6 +127,11 @@ func (c *client) begin(p *pipe, frames []byte) error {
 		return c.why
 	}
 	c.p, c.position, c.taken, c.said, c.delivered, c.confirmed = p, first.Position, c.at, c.at, c.at, c.at
+	for _, m := range c.asked.unsettled() {
+		if c.postEntry(frameUnsettled, m) != nil {
+			return nil // as below
+		}
+	}
 	for i, frame := range c.held {
 		if err := p.postBytes(frame); err != nil {
 			c.held = c.held[i:]
@@ -154,14 +160,20 @@ func (c *client) Send(m *kernel.Message) error {
 		return err
 	}
 	if c.p != nil {
+		c.asked.add(m, true)
 		err := c.p.post(o)
-		if err == nil || errors.Is(err, errFull) {
+		if err == nil {
+			return nil
+		}
+		c.asked.forget(m)
+		if errors.Is(err, errFull) {
 			return err
 		}
 	}
 	if len(c.held) >= maxHeld || c.heldBytes+o.size > maxHeldBytes {
 		return fault.New(fault.Busy, "the kernel host is away, and too many messages wait for it")
 	}
+	c.asked.add(m, false)
 	c.held = append(c.held, bytes.Join(o.pieces(), nil))
 	c.heldBytes += o.size
 	return nil
@@ -249,6 +261,11 @@ func (c *client) entry(kind frameKind, payload []byte) (e kernel.Entry, err erro
 	if !c.inGap {
 		c.at = e.Seq
 	}
+	if !c.o.Observe {
+		c.mu.Lock()
+		c.asked.heard(e.Message)
+		c.mu.Unlock()
+	}
 	return e, err
 }
 
@@ -310,6 +327,14 @@ func (c *client) sayDelivered() {
 		c.confirmed = c.delivered
 		c.said = max(c.said, c.confirmed)
 	}
+}
+
+// postEntry sends a message. mu is held.
+func (c *client) postEntry(kind frameKind, m *kernel.Message) error {
+	o := newOutbox()
+	defer o.free()
+	o.entry(kind, kernel.Entry{Message: m})
+	return c.p.post(o)
 }
 
 // post sends a number; false says that the stream has broken. mu is held.

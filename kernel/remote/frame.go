@@ -30,8 +30,10 @@ const (
 // From the server to the kernel host.
 const (
 	frameMessage frameKind = 'm' // a message for the kernel, laid out as an entry
-	frameConfirm frameKind = 'c' // everything up to this place was delivered: its number in 8 bytes
-	frameTaken   frameKind = 't' // everything up to this place has come, and room for as much: its number in 8 bytes
+	// frameUnsettled is a request that the kernel host before this one got, and that has had no end.
+	frameUnsettled frameKind = 'u'
+	frameConfirm   frameKind = 'c' // everything up to this place was delivered: its number in 8 bytes
+	frameTaken     frameKind = 't' // everything up to this place has come, and room for as much: its number in 8 bytes
 )
 
 const (

@@ -113,6 +113,14 @@ func (s *stream) take(kind frameKind, payload []byte) error {
 		if err := s.client.Send(e.Message); err != nil {
 			s.refuse(err)
 		}
+	case frameUnsettled:
+		e, err := decodeEntry(payload)
+		if err != nil || e.Message == nil {
+			return errFrame
+		}
+		if c, ok := s.client.(interface{ Unsettled(*kernel.Message) }); ok {
+			c.Unsettled(e.Message)
+		}
 	case frameConfirm:
 		seq, err := decodeNumber(payload)
 		if err != nil {

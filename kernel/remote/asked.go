@@ -1,0 +1,115 @@
+package remote
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/nbserv/nbserv/kernel"
+)
+
+// asked are a client's requests that have had no end. When their kernel host dies, nobody can tell whether they have
+// reached the kernel, so that the next one is told of them: every execution ends, whoever dies (P6). Guarded by the
+// client's mu.
+type asked struct {
+	byID  map[string]*question
+	order []*question // may hold some that byID no longer has
+}
+
+// question is one of them.
+type question struct {
+	m       *kernel.Message
+	sent    bool // a kernel host may have got it
+	replied bool
+	idle    bool
+}
+
+const (
+	// maxAsked is how many are remembered; of more, the oldest are not.
+	maxAsked = 4096
+	// maxContent is up to which size the content of a request is kept: what is not, is not written down again.
+	maxContent = 64 << 10
+)
+
+// add notes m, if it is a request that the kernel answers.
+func (a *asked) add(m *kernel.Message, sent bool) {
+	if !strings.HasSuffix(m.Header.MsgType, "_request") || m.Channel == kernel.Stdin || m.Header.MsgID == "" {
+		return
+	}
+	if a.byID == nil {
+		a.byID = make(map[string]*question)
+	}
+	parts := m.Parts
+	if len(parts[kernel.PartContent]) > maxContent {
+		parts[kernel.PartContent] = json.RawMessage("{}")
+	}
+	for i := range parts { // the message's bytes may be one large piece
+		parts[i] = bytes.Clone(parts[i])
+	}
+	kept, err := kernel.NewMessage(m.Channel, parts, nil)
+	if err != nil {
+		return // it was made the same way
+	}
+	q := &question{m: kept, sent: sent}
+	a.byID[kept.Header.MsgID] = q
+	a.order = append(a.order, q)
+	if len(a.order) > 2*maxAsked {
+		a.compact()
+	}
+	if len(a.byID) > maxAsked {
+		a.compact()
+		delete(a.byID, a.order[0].m.Header.MsgID)
+	}
+}
+
+// compact drops from order what has ended.
+func (a *asked) compact() {
+	var left []*question
+	for _, q := range a.order {
+		if a.byID[q.m.Header.MsgID] == q {
+			left = append(left, q)
+		}
+	}
+	a.order = left
+}
+
+// forget takes back an add: nobody got m.
+func (a *asked) forget(m *kernel.Message) { delete(a.byID, m.Header.MsgID) }
+
+// heard takes note of a message of the kernel's.
+func (a *asked) heard(m *kernel.Message) {
+	if m == nil || len(a.byID) == 0 {
+		return
+	}
+	q := a.byID[m.Parent.MsgID]
+	switch {
+	case q == nil:
+		return
+	case m.Channel == kernel.Shell, m.Channel == kernel.Control:
+		q.replied = true
+	case m.Header.MsgType == "status":
+		var c struct {
+			ExecutionState string `json:"execution_state"`
+		}
+		_ = json.Unmarshal(m.Parts[kernel.PartContent], &c) // a malformed status says nothing
+		q.idle = q.idle || c.ExecutionState == "idle"
+	}
+	if q.replied && q.idle {
+		delete(a.byID, m.Parent.MsgID)
+		if len(a.byID) == 0 {
+			a.order = nil
+		}
+	}
+}
+
+// unsettled are those that a kernel host may have got, in the order they were sent.
+func (a *asked) unsettled() (list []*kernel.Message) {
+	a.compact()
+	for _, q := range a.order {
+		if q.sent {
+			list = append(list, q.m)
+		}
+		q.sent = true // the rest is sent to the next one now
+	}
+	return list
+}
