@@ -313,6 +313,26 @@ func TestKernelHostKilled_P3_P4(t *testing.T) {
 	s.eventually(func() bool { return len(s.processes()) == 0 })
 }
 
+// What the kernel host had not read when it died never reaches the kernel, and is said to have ended.
+func TestRequestThatDiedWithTheKernelHostEnds_P6(t *testing.T) {
+	s := startSynth(t)
+	made := s.create("a.ipynb", "synth")
+	host := s.host()
+	c := s.dial(t, made.Kernel.ID)
+	c.execute("echo warm")
+	came := func() float64 { return s.metric("nbserv_websocket_messages_total", `direction="in"`) }
+	before := came()
+	require.NoError(t, syscall.Kill(host, syscall.SIGSTOP))
+	lost := c.request("shell", "execute_request", code("print never"))
+	c.request("shell", "kernel_info_request", map[string]any{}) // once that has come the first was handed on
+	s.eventually(func() bool { return came() == before+2 })
+	require.NoError(t, syscall.Kill(host, syscall.SIGKILL))
+	r, err := c.collect(lost)
+	require.NoError(t, err)
+	require.Equal(t, "error", r.reply.Content.Status)
+	require.Equal(t, "works\n", c.execute("print works").text)
+}
+
 func TestKeepKernels_P3_P15(t *testing.T) {
 	for _, role := range []string{"spawn", "inprocess"} {
 		t.Run(role, func(t *testing.T) {
