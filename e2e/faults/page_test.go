@@ -56,7 +56,6 @@ type page struct {
 	last  kernel.Position // of the newest message
 
 	outputs int // numbered ones of all executions, those that came again not among them
-	unended int // executions of which a kernel host that was killed had said nothing to anybody
 }
 
 func newPage(p *plant, kernelID string) *page {
@@ -64,10 +63,6 @@ func newPage(p *plant, kernelID string) *page {
 }
 
 var errTooLong = errors.New("it took too long")
-
-// endGrace is how long an execution may go on for a page when the kernel is done with it and a kernel host was killed
-// meanwhile: what that host had in memory alone, nobody else ends.
-const endGrace = 10 * time.Second
 
 // connect dials until somebody answers. 404 is an error: a browser takes it for the kernel's end.
 func (g *page) connect(ctx context.Context) error {
@@ -108,10 +103,8 @@ func (g *page) send(id, kind string, content map[string]any) {
 }
 
 // next reads a message. ok is false when the connection broke.
-func (g *page) next() (m message, ok bool, err error) { return g.nextWithin(patience) }
-
-func (g *page) nextWithin(d time.Duration) (m message, ok bool, err error) {
-	_ = g.conn.SetReadDeadline(time.Now().Add(d))
+func (g *page) next() (m message, ok bool, err error) {
+	_ = g.conn.SetReadDeadline(time.Now().Add(patience))
 	kind, raw, err := g.conn.ReadMessage()
 	if err != nil {
 		if strings.Contains(err.Error(), "timeout") {
@@ -168,7 +161,7 @@ type outcome struct {
 // run executes code and reads until its reply and its idle status have come, over as many connections as it takes. A
 // request that was lost with a connection is sent again.
 func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
-	id, probe, wait := "", "", patience
+	id, probe := "", ""
 	ask := func() {
 		id, o = uuid.NewString(), outcome{}
 		g.send(id, "execute_request", map[string]any{"code": code, "silent": false, "store_history": false, "allow_stdin": false, "stop_on_error": false})
@@ -181,19 +174,13 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 	ask()
 	for !o.replied || !o.idle {
 		gaps := g.gaps
-		m, ok, err := g.nextWithin(wait)
-		if errors.Is(err, errTooLong) && wait == endGrace {
-			g.close()
-			g.unended++
-			return o, nil
-		}
+		m, ok, err := g.next()
 		if err != nil || ctx.Err() != nil {
 			return o, fmt.Errorf("%w; begun: %t, outputs: %d, notices: %d, reply: %q, idle: %t, at %v",
 				errors.Join(err, ctx.Err()), o.begun, len(o.seqs), o.gaps, o.status, o.idle, g.last)
 		}
 		if g.gaps > gaps {
 			o.gaps, o.marked = o.gaps+1, true
-			probe = g.ping() // the request may have gone down with the kernel host
 		}
 		if !ok {
 			g.close()
@@ -211,8 +198,6 @@ func (g *page) run(ctx context.Context, code string) (o outcome, err error) {
 			g.take(&o, m, idle)
 		case m.Parent.ID == probe && idle && !o.begun:
 			ask()
-		case m.Parent.ID == probe && idle && o.gaps > 0:
-			wait = endGrace
 		}
 	}
 	return o, nil
