@@ -50,9 +50,9 @@ func (t *Tree) New(id string, l Limits) (*Group, error) {
 		}
 		paths = append(paths, filepath.Join(t.v2, t.name, id))
 	}
-	if len(t.v1) > 0 {
-		_, err := cgroup1.New(t.legacyPath(id), t.legacy(l), cgroup1.WithHierarchy(t.hierarchy))
-		for _, c := range t.v1 {
+	if v1 := t.legacyFor(l); len(v1) > 0 {
+		_, err := cgroup1.New(t.legacyPath(id), t.legacy(l), cgroup1.WithHierarchy(hierarchy(v1)))
+		for _, c := range v1 {
 			paths = append(paths, c.path(t.name, id))
 		}
 		if err != nil {
@@ -66,7 +66,15 @@ func (t *Tree) New(id string, l Limits) (*Group, error) {
 	return g, nil
 }
 
-// unified is what a v2 group is made with. Every controller that there is stands in it, so that it counts.
+// legacyFor are the v1 controllers for a group with these limits. A group has a share of the processors as one process
+// has outside of it, so that a kernel without a limit is better off without: on a busy machine its whole tree, and with
+// it all kernels together, would get as much as one process.
+func (t *Tree) legacyFor(l Limits) []legacy {
+	return slices.DeleteFunc(slices.Clone(t.v1), func(c legacy) bool { return c.name == cgroup1.Cpu && l.CPUs <= 0 })
+}
+
+// unified is what a v2 group is made with. Controllers that count stand in it without a limit, too; cpu does not, see
+// legacyFor.
 func (t *Tree) unified(l Limits) *cgroup2.Resources {
 	r := &cgroup2.Resources{}
 	for _, c := range t.on {
@@ -85,10 +93,9 @@ func (t *Tree) unified(l Limits) *cgroup2.Resources {
 				r.Pids.Max = int64(l.Processes)
 			}
 		case "cpu":
-			r.CPU = &cgroup2.CPU{}
 			if l.CPUs > 0 {
 				quota, period := cpuQuota(l), uint64(cpuPeriod)
-				r.CPU.Max = cgroup2.NewCPUMax(&quota, &period)
+				r.CPU = &cgroup2.CPU{Max: cgroup2.NewCPUMax(&quota, &period)}
 			}
 		}
 	}
@@ -119,9 +126,9 @@ func (t *Tree) legacy(l Limits) *specs.LinuxResources {
 	return r
 }
 
-func (t *Tree) hierarchy() ([]cgroup1.Subsystem, error) {
+func hierarchy(list []legacy) func() ([]cgroup1.Subsystem, error) {
 	var all []cgroup1.Subsystem
-	for _, c := range t.v1 {
+	for _, c := range list {
 		switch c.name {
 		case cgroup1.Memory:
 			all = append(all, cgroup1.NewMemory(c.root))
@@ -131,7 +138,7 @@ func (t *Tree) hierarchy() ([]cgroup1.Subsystem, error) {
 			all = append(all, cgroup1.NewCpu(c.root))
 		}
 	}
-	return all, nil
+	return func() ([]cgroup1.Subsystem, error) { return all, nil }
 }
 
 func (t *Tree) legacyPath(id string) cgroup1.Path {
