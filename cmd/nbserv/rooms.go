@@ -137,6 +137,7 @@ func (s *rooms) keepToken(c *Config, log *slog.Logger) (err error) {
 func (s *rooms) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.kernels.Run(ctx) })
+	wg.Go(func() { tellEnds(ctx, s.kernels, s.events) })
 	wg.Go(func() { s.overlays.Run(ctx, s.files) })
 	wg.Go(func() { s.interpreter.Run(ctx) })
 	if s.terms != nil {

@@ -138,7 +138,7 @@ func TestProcessLimit(t *testing.T) {
 		t.Skip("no pids controller for us")
 	}
 	cmd, _ := start(t, g, "sh", "-c", "read x; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 >/dev/null & done")
-	require.Error(t, cmd.Wait()) // it cannot fork
+	require.Error(t, cmd.Wait())        // it cannot fork
 	require.Eventually(t, func() bool { // the shell may count for a moment after it was waited for
 		u, _ := g.Usage()
 		return len(g.PIDs()) == 9 && u.Processes == 9

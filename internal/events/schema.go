@@ -16,10 +16,11 @@ import (
 	"github.com/nbserv/nbserv/internal/fault"
 )
 
-// The schemas of the server's own events: the names and fields of jupyter_server's.
+// The schemas of the server's own events: the names and fields of jupyter_server's, and what that does not tell.
 const (
-	ContentsSchema = "https://events.jupyter.org/jupyter_server/contents_service/v1"
-	KernelSchema   = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+	ContentsSchema   = "https://events.jupyter.org/jupyter_server/contents_service/v1"
+	KernelSchema     = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+	KernelEndsSchema = "urn:nbserv:kernel_ends:v1"
 )
 
 //go:embed schemas/*.yaml
