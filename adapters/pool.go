@@ -25,6 +25,9 @@ type PoolConfig struct {
 	Discard func(kernel.StartOptions)
 	// Warmup is code that runs in a kernel before it counts as ready, so that the first real one is fast.
 	Warmup string
+	// Check looks whether a kernel is what it should be, after its Warmup; one that is not is ended. What is done for
+	// the first time takes longer: it does what its user will do first. nil for nothing.
+	Check func(ctx context.Context, o kernel.StartOptions) error
 	// InUse tells whether a session has a kernel. Kernels of the Pool that an earlier server left and that are
 	// not in use are ended when Run begins. nil leaves them.
 	InUse func(kernelID string) bool
@@ -204,6 +207,11 @@ func (p *Pool) start(ctx context.Context) (o kernel.StartOptions, err error) {
 	}
 	if p.cfg.Warmup != "" {
 		if _, err = Collect(p.host.Execute(ctx, o.ID, kernel.ExecuteRequest{Code: p.cfg.Warmup, Silent: true}), Limits{}); err != nil {
+			return o, err
+		}
+	}
+	if p.cfg.Check != nil {
+		if err = p.cfg.Check(ctx, o); err != nil {
 			return o, err
 		}
 	}

@@ -79,6 +79,26 @@ func TestPoolReplacesTheDead(t *testing.T) {
 	require.True(t, st.Alive())
 }
 
+// A kernel that fails its check is ended, and another one started.
+func TestPoolChecksKernels(t *testing.T) {
+	f := newFixture(t, nil)
+	var looks, discarded atomic.Int32
+	p, _ := runPool(t, f, PoolConfig{
+		Size: 1, Warmup: "print warm", Discard: func(kernel.StartOptions) { discarded.Add(1) },
+		Check: func(_ context.Context, o kernel.StartOptions) error {
+			_, err := f.host.Get(o.ID)
+			if err == nil && looks.Add(1) < 3 {
+				err = fault.New(fault.Unstartable, "not what it should be")
+			}
+			return err
+		},
+	})
+	readies(t, p, 1)
+	require.EqualValues(t, 3, looks.Load())
+	require.EqualValues(t, 2, discarded.Load())
+	require.Len(t, f.host.List(), 1)
+}
+
 func TestPoolTriesAgain(t *testing.T) {
 	var tries, discarded atomic.Int32
 	f := newFixture(t, func(kernel.Launch) (kerneltest.Options, error) {

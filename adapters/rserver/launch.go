@@ -93,11 +93,17 @@ func (s *Server) warm(ctx context.Context, where place) *worker {
 			return nil
 		}
 		w := s.workerOf(o, where.runtime)
-		if _, err := w.call(ctx, request{Op: "names"}); err == nil { // it may have died and been started again
+		if err := w.check(ctx); err == nil { // it may have died and been started again
 			return w
 		}
 		s.discard(ctx, w)
 	}
+}
+
+// check says whether the kernel has the helper.
+func (w *worker) check(ctx context.Context) error {
+	_, err := w.call(ctx, request{Op: "names"})
+	return err
 }
 
 // keepWarm begins to start workers ahead, once somebody has used a place.
@@ -120,6 +126,7 @@ func (s *Server) newPool(where place) *adapters.Pool {
 	return adapters.NewPool(s.host, adapters.PoolConfig{
 		Name: name, Size: s.cfg.WarmSessions, Warmup: where.runtime.helper, Logger: s.log,
 		Prepare: func(context.Context) (kernel.StartOptions, error) { return s.options(where) },
+		Check:   func(ctx context.Context, o kernel.StartOptions) error { return s.workerOf(o, where.runtime).check(ctx) },
 		Discard: func(o kernel.StartOptions) {
 			if err := os.RemoveAll(o.Cwd); err != nil {
 				s.log.Warn("the folder of a kernel was not removed", "kernel_id", o.ID, "err", err)
