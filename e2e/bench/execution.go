@@ -20,10 +20,11 @@ type message struct {
 // execution follows the answers to one execute_request until both its reply and its idle status have come, and
 // counts the messages of one type among them. They are numbered, so that lost ones are seen.
 type execution struct {
-	id    string
-	code  string
-	count string // the msg_type to count; "" counts none
-	want  int
+	history bool // the kernel keeps it, as it does what a person runs
+	id      string
+	code    string
+	count   string // the msg_type to count; "" counts none
+	want    int
 
 	got         int
 	next        int // the number that is due
@@ -92,7 +93,7 @@ func sequence(metadata []byte) (int, bool) {
 func (e *execution) parts(session string) [4]json.RawMessage {
 	header := `{"msg_id":"` + e.id + `","session":"` + session + `","username":"bench",` +
 		`"date":"2025-01-01T00:00:00.000000Z","msg_type":"execute_request","version":"5.4"}`
-	content := `{"code":` + strconv.Quote(e.code) + `,"silent":false,"store_history":false,"user_expressions":{},` +
+	content := `{"code":` + strconv.Quote(e.code) + `,"silent":false,"store_history":` + strconv.FormatBool(e.history) + `,"user_expressions":{},` +
 		`"allow_stdin":false,"stop_on_error":true}`
 	return [4]json.RawMessage{[]byte(header), []byte("{}"), []byte("{}"), []byte(content)}
 }
