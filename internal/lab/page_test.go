@@ -68,13 +68,14 @@ func TestAddressesOfPages(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/lab/":                    "/lab",
-		"/lab/tree/?reset":         "/lab/tree?reset",
-		"/lab/%2F%2Fevil.example/": "/lab/%2F%2Fevil.example",
-		"/tree/dir/a%20b.ipynb":    "/notebooks/dir/a%20b.ipynb",
-		"/tree/x.txt":              "/files/x.txt",
-		"/notebooks/dir":           "/tree/dir",
-		"/lab//":                   "/lab",
+		"/lab/":                           "/lab",
+		"/lab/tree/?reset":                "/lab/tree?reset",
+		"/lab/%2F%2Fevil.example/":        "/lab/%2F%2Fevil.example",
+		"/tree/dir/a%20b.ipynb":           "/notebooks/dir/a%20b.ipynb",
+		"/tree/x.txt":                     "/files/x.txt",
+		"/notebooks/dir":                  "/tree/dir",
+		"/notebooks/dir/a%20b.ipynb/?x=1": "/notebooks/dir/a%20b.ipynb?x=1",
+		"/lab//":                          "/lab",
 	} {
 		w := s.get(path)
 		require.Equal(t, http.StatusFound, w.Code, path)

@@ -110,8 +110,11 @@ func (l *Lab) getNotebook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if kind == Directory {
+	switch {
+	case kind == Directory:
 		return l.redirect(w, "tree/"+escapePath(path), "")
+	case strings.HasSuffix(r.URL.Path, "/"):
+		return l.redirect(w, "notebooks/"+escapePath(path), r.URL.RawQuery)
 	}
 	return l.showNotebook(w, r, "notebooks", nil) // of one that is not there the page says so
 }
