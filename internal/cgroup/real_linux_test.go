@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,4 +187,46 @@ func BenchmarkMemory(b *testing.B) {
 			b.Skip("no memory controller for us")
 		}
 	}
+}
+
+// A group with a limit gets no more than its share of a processor, however much there is; one without is in no group
+// that shares them out.
+func TestCPULimit(t *testing.T) { variants(t, cpuLimit) }
+
+func cpuLimit(t *testing.T, tree *Tree) {
+	free, err := tree.New("free", Limits{})
+	require.NoError(t, err)
+	require.Zero(t, free.Limits().CPUs)
+	for _, dir := range free.v1 {
+		require.NotContains(t, strings.Split(filepath.Base(strings.TrimSuffix(dir, filepath.Join(tree.name, "free"))), ","), "cpu")
+	}
+	require.NoError(t, free.Close())
+
+	const share, work = 0.25, 500 * time.Millisecond
+	g, err := tree.New("slow", Limits{CPUs: share})
+	require.NoError(t, err)
+	if g.Limits().CPUs == 0 {
+		t.Skip("no cpu controller for us")
+	}
+	began := time.Now()
+	cmd, _ := start(t, g, "sh", "-c", "while :; do :; done")
+	require.Eventually(t, func() bool { return cpuTime(t, cmd.Process.Pid) >= work }, time.Minute, 10*time.Millisecond)
+	took := time.Since(began)
+	require.Greater(t, took.Seconds(), 0.7*work.Seconds()/share)
+	require.NoError(t, g.Kill(time.Minute))
+	_ = cmd.Wait()
+	require.NoError(t, g.Close())
+}
+
+// cpuTime is what a process has had of the processors, as /proc tells it in hundredths of a second.
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')'):]))
+	user, err := strconv.Atoi(fields[12])
+	require.NoError(t, err)
+	system, err := strconv.Atoi(fields[13])
+	require.NoError(t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
