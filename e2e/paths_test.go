@@ -53,10 +53,7 @@ func (s *server) traversals(sibling string) []string {
 		".hidden.txt", ".hidden/f.txt", ".hidden", "d/../.hidden.txt", "%2ehidden.txt", ".%68idden.txt", ".hidden%2ff.txt", "./.hidden/f.txt", "d//..//.hidden.txt",
 		"link/secret.txt", "link.txt", "link", "d/up.txt", "link/new.txt", "f.txt/../link.txt", strings.Repeat("../", 1000) + "secret.txt", strings.Repeat("a", 10_000),
 	}
-	for _, nested := range []string{".nbserv-x", ".ipynb_checkpoints/f-checkpoint.txt"} {
-		list = append(list, nested)
-	}
-	return list
+	return append(list, ".nbserv-x", ".ipynb_checkpoints/f-checkpoint.txt")
 }
 
 // No path leads outside the root or to what is hidden: in the URL, in a body, on any verb, with any credentials.
