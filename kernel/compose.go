@@ -95,6 +95,14 @@ func (r *request) lostReply(session, why string) *Message {
 		failure{Status: "error", Name: "ReplyLost", Value: why, Traceback: []string{}})
 }
 
+// ExecutionState is what a status message says; "" for any other, and for a malformed one.
+func (m *Message) ExecutionState() string {
+	if m.Header.MsgType != "status" {
+		return ""
+	}
+	return executionState(m.Parts[PartContent])
+}
+
 // executionState reads the content of a status message; "" when it is not there.
 func executionState(content json.RawMessage) string {
 	var c struct {

@@ -57,12 +57,8 @@ func ExecuteOn(ctx context.Context, c Client, req ExecuteRequest) iter.Seq2[Entr
 				if e.Message == nil {
 					continue
 				}
-				switch e.Message.Header.MsgType {
-				case "execute_reply":
-					replied = true
-				case "status":
-					idle = idle || executionState(e.Message.Parts[PartContent]) == stateIdle
-				}
+				replied = replied || e.Message.Header.MsgType == "execute_reply"
+				idle = idle || e.Message.ExecutionState() == stateIdle
 				if replied && idle {
 					return
 				}

@@ -260,12 +260,7 @@ func (j *Journal) Position() Position {
 	return Position{Epoch: j.epoch, Seq: j.next - 1}
 }
 
-// open makes a reader for a client session at p; nil is the place after the newest entry.
-func (j *Journal) open(to string, p *Position) *cursor {
-	return j.join(&cursor{to: to}, p)
-}
-
-// join makes c, which says what it is to see, a reader at p, as open does.
+// join makes c, which says what it is to see, a reader at p; nil is the place after the newest entry.
 func (j *Journal) join(c *cursor, p *Position) *cursor {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -343,3 +343,6 @@ func TestJournalCountsEachMissingMessageOnce_P4(t *testing.T) {
 	}
 	require.Equal(t, uint64(n), missing+got)
 }
+
+// open makes a reader for a client session at p; nil is the place after the newest entry.
+func (j *Journal) open(to string, p *Position) *cursor { return j.join(&cursor{to: to}, p) }

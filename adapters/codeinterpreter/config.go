@@ -2,6 +2,7 @@ package codeinterpreter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,27 +74,13 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.MaxUpload == 0 {
-		c.MaxUpload = defaultMaxUpload
-	}
-	if c.MaxBody == 0 {
-		c.MaxBody = defaultMaxBody
-	}
-	if c.Keep == 0 {
-		c.Keep = defaultKeep
-	}
-	if c.Grace == 0 {
-		c.Grace = defaultGrace
-	}
-	if c.KeepAlive == 0 {
-		c.KeepAlive = defaultKeepAlive
-	}
-	if c.SweepEvery == 0 {
-		c.SweepEvery = defaultSweep
-	}
-	if c.BaseURL == "" {
-		c.BaseURL = "/"
-	}
+	c.MaxUpload = cmp.Or(c.MaxUpload, defaultMaxUpload)
+	c.MaxBody = cmp.Or(c.MaxBody, defaultMaxBody)
+	c.Keep = cmp.Or(c.Keep, defaultKeep)
+	c.Grace = cmp.Or(c.Grace, defaultGrace)
+	c.KeepAlive = cmp.Or(c.KeepAlive, defaultKeepAlive)
+	c.SweepEvery = cmp.Or(c.SweepEvery, defaultSweep)
+	c.BaseURL = cmp.Or(c.BaseURL, "/")
 	if c.CheckSandbox == nil {
 		c.CheckSandbox = func() error { return errors.New("nobody has looked") }
 	}
@@ -143,27 +130,13 @@ func DefaultPools() []PoolConfig {
 }
 
 func (p PoolConfig) withDefaults() PoolConfig {
-	if p.MaxSessions == 0 {
-		p.MaxSessions = defaultMaxSessions
-	}
-	if p.CoolDown == 0 {
-		p.CoolDown = defaultCoolDown
-	}
-	if p.MaxTimeout == 0 {
-		p.MaxTimeout = defaultMaxTimeout
-	}
-	if p.Queue == 0 {
-		p.Queue = defaultQueue
-	}
-	if p.Disk == 0 {
-		p.Disk = defaultDisk
-	}
-	if p.Limits.MemoryBytes == 0 {
-		p.Limits.MemoryBytes = defaultMemory
-	}
-	if p.Limits.Processes == 0 {
-		p.Limits.Processes = defaultProcesses
-	}
+	p.MaxSessions = cmp.Or(p.MaxSessions, defaultMaxSessions)
+	p.CoolDown = cmp.Or(p.CoolDown, defaultCoolDown)
+	p.MaxTimeout = cmp.Or(p.MaxTimeout, defaultMaxTimeout)
+	p.Queue = cmp.Or(p.Queue, defaultQueue)
+	p.Disk = cmp.Or(p.Disk, defaultDisk)
+	p.Limits.MemoryBytes = cmp.Or(p.Limits.MemoryBytes, defaultMemory)
+	p.Limits.Processes = cmp.Or(p.Limits.Processes, defaultProcesses)
 	return p
 }
 

@@ -51,11 +51,9 @@ type machine struct {
 func scripted(t *testing.T, options func(kernel.Launch) (kerneltest.Options, error)) *machine {
 	t.Helper()
 	data := t.TempDir()
-	dir := filepath.Join(data, "kernels", "synth")
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	spec := `{"argv": ["synth", "{connection_file}"], "display_name": "Synth", "language": "none",
-		"metadata": {"nbserv": {"transport": "ipc"}}}`
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "kernel.json"), []byte(spec), 0o644))
+	kerneltest.WriteSpec(t, data, "synth", map[string]any{
+		"argv": []string{"synth", "{connection_file}"}, "metadata": map[string]any{"nbserv": map[string]any{"transport": "ipc"}},
+	})
 	if options == nil {
 		options = func(kernel.Launch) (kerneltest.Options, error) { return kerneltest.Options{}, nil }
 	}

@@ -34,13 +34,7 @@ func is(e kernel.Entry, kind string) bool {
 }
 
 func isIdle(e kernel.Entry) bool {
-	if !is(e, "status") {
-		return false
-	}
-	var c struct {
-		ExecutionState string `json:"execution_state"`
-	}
-	return json.Unmarshal(e.Message.Parts[kernel.PartContent], &c) == nil && c.ExecutionState == stateIdle
+	return is(e, "status") && e.Message.ExecutionState() == stateIdle
 }
 
 // events writes an execution as server-sent events.

@@ -27,9 +27,25 @@ type question struct {
 const (
 	// maxAsked is how many are remembered; of more, the oldest are not.
 	maxAsked = 4096
-	// maxContent is up to which size the content of a request is kept: what is not, is not written down again.
-	maxContent = 64 << 10
+	// maxKept is up to which size, in bytes, a request is kept as it is. Of a larger one the content is not.
+	maxKept = 64 << 10
 )
+
+// trimmed is m without what is large in it, in memory of its own: m's may be one large piece.
+func trimmed(m *kernel.Message) *kernel.Message {
+	parts := m.Parts
+	if len(parts[kernel.PartContent]) > maxKept {
+		parts[kernel.PartContent] = json.RawMessage("{}")
+	}
+	for i := range parts {
+		parts[i] = bytes.Clone(parts[i])
+	}
+	kept, err := kernel.NewMessage(m.Channel, parts, nil)
+	if err != nil {
+		return m // not to be expected: m was made of the same parts
+	}
+	return kept
+}
 
 // add notes m, if it is a request that the kernel answers.
 func (a *asked) add(m *kernel.Message, sent bool) {
@@ -39,19 +55,12 @@ func (a *asked) add(m *kernel.Message, sent bool) {
 	if a.byID == nil {
 		a.byID = make(map[string]*question)
 	}
-	parts := m.Parts
-	if len(parts[kernel.PartContent]) > maxContent {
-		parts[kernel.PartContent] = json.RawMessage("{}")
-	}
-	for i := range parts { // the message's bytes may be one large piece
-		parts[i] = bytes.Clone(parts[i])
-	}
-	kept, err := kernel.NewMessage(m.Channel, parts, nil)
-	if err != nil {
-		return // it was made the same way
+	kept := m
+	if m.Size() > maxKept {
+		kept = trimmed(m)
 	}
 	q := &question{m: kept, sent: sent}
-	a.byID[kept.Header.MsgID] = q
+	a.byID[m.Header.MsgID] = q
 	a.order = append(a.order, q)
 	if len(a.order) > 2*maxAsked {
 		a.compact()
@@ -87,12 +96,8 @@ func (a *asked) heard(m *kernel.Message) {
 		return
 	case m.Channel == kernel.Shell, m.Channel == kernel.Control:
 		q.replied = true
-	case m.Header.MsgType == "status":
-		var c struct {
-			ExecutionState string `json:"execution_state"`
-		}
-		_ = json.Unmarshal(m.Parts[kernel.PartContent], &c) // a malformed status says nothing
-		q.idle = q.idle || c.ExecutionState == "idle"
+	default:
+		q.idle = q.idle || m.ExecutionState() == "idle"
 	}
 	if q.replied && q.idle {
 		delete(a.byID, m.Parent.MsgID)

@@ -89,11 +89,7 @@ func (b *book) said(m *kernel.Message) {
 func (b *book) published(x *execution, m *kernel.Message) {
 	switch m.Header.MsgType {
 	case "status":
-		var content struct {
-			State string `json:"execution_state"`
-		}
-		_ = json.Unmarshal(m.Parts[kernel.PartContent], &content) // a malformed status says nothing
-		if content.State == "idle" {
+		if m.ExecutionState() == "idle" {
 			x.Idle, x.dirty = true, true
 		} // busy says nothing: what is aborted behind an error is busy, too
 	case "execute_input":

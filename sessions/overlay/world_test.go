@@ -51,10 +51,9 @@ func newWorld(t testing.TB, cfg overlay.Config) *world {
 	t.Helper()
 	w := &world{t: t, root: t.TempDir(), database: filepath.Join(t.TempDir(), "state.db"), cfg: cfg, gates: map[string]chan struct{}{}}
 	data := t.TempDir()
-	dir := filepath.Join(data, "kernels", "script")
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "kernel.json"), []byte(`{"argv": ["script", "{connection_file}"],
-		"display_name": "Script", "language": "none", "metadata": {"nbserv": {"transport": "ipc"}}}`), 0o644))
+	kerneltest.WriteSpec(t, data, "script", map[string]any{
+		"argv": []string{"script", "{connection_file}"}, "metadata": map[string]any{"nbserv": map[string]any{"transport": "ipc"}},
+	})
 	prov := kerneltest.NewProvisioner(t, kerneltest.Options{Script: w.script})
 	w.host = kernel.NewManager(kernel.Config{RootDir: w.root, RestartLimit: -1, ShutdownWait: 100 * time.Millisecond},
 		kernel.NewSpecs(kernel.SpecsConfig{DataDirs: []string{data}, DefaultName: "script"}), prov, nil)
