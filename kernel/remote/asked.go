@@ -47,10 +47,10 @@ func trimmed(m *kernel.Message) *kernel.Message {
 	return kept
 }
 
-// add notes m, if it is a request that the kernel answers.
-func (a *asked) add(m *kernel.Message, sent bool) {
+// add notes m, if it is a request that the kernel answers; nil if not.
+func (a *asked) add(m *kernel.Message) *question {
 	if !strings.HasSuffix(m.Header.MsgType, "_request") || m.Channel == kernel.Stdin || m.Header.MsgID == "" {
-		return
+		return nil
 	}
 	if a.byID == nil {
 		a.byID = make(map[string]*question)
@@ -59,7 +59,7 @@ func (a *asked) add(m *kernel.Message, sent bool) {
 	if m.Size() > maxKept {
 		kept = trimmed(m)
 	}
-	q := &question{m: kept, sent: sent}
+	q := &question{m: kept}
 	a.byID[m.Header.MsgID] = q
 	a.order = append(a.order, q)
 	if len(a.order) > 2*maxAsked {
@@ -68,6 +68,14 @@ func (a *asked) add(m *kernel.Message, sent bool) {
 	if len(a.byID) > maxAsked {
 		a.compact()
 		delete(a.byID, a.order[0].m.Header.MsgID)
+	}
+	return q
+}
+
+// posted says that a kernel host may have got q; nil is no request.
+func (q *question) posted() {
+	if q != nil {
+		q.sent = true
 	}
 }
 
@@ -114,7 +122,6 @@ func (a *asked) unsettled() (list []*kernel.Message) {
 		if q.sent {
 			list = append(list, q.m)
 		}
-		q.sent = true // the rest is sent to the next one now
 	}
 	return list
 }

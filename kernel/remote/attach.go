@@ -86,12 +86,13 @@ func (c *client) begin(p *pipe, frames []byte) error {
 			return nil // as below
 		}
 	}
-	for i, frame := range c.held {
-		if err := p.postBytes(frame); err != nil {
+	for i, h := range c.held {
+		h.q.posted()
+		if err := p.postBytes(h.frame); err != nil {
 			c.held = c.held[i:]
 			return nil // it has broken already, which Next will see
 		}
-		c.heldBytes -= len(frame)
+		c.heldBytes -= len(h.frame)
 	}
 	c.held = nil
 	return nil

@@ -23,6 +23,12 @@ const (
 	maxHeldBytes = 64 << 20
 )
 
+// held is a frame that waits for the kernel host, and the request in it; nil for none.
+type held struct {
+	frame []byte
+	q     *question
+}
+
 // client is a frontend of a kernel in another process. It implements kernel.Client.
 type client struct {
 	// immutable
@@ -50,7 +56,7 @@ type client struct {
 	delivered uint64          // guarded by mu; of taken, unless o.Confirm, where the frontend says it
 	confirmed uint64          // guarded by mu; what the kernel host was told
 	asked     asked           // guarded by mu
-	held      [][]byte        // guarded by mu; frames that wait for it
+	held      []held          // guarded by mu; what waits for it
 	heldBytes int             // guarded by mu
 	why       error           // guarded by mu; set by Detach
 	over      error           // guarded by mu; final, for Send
@@ -73,7 +79,7 @@ func (c *client) Send(m *kernel.Message) error {
 		return err
 	}
 	if c.p != nil {
-		c.asked.add(m, true)
+		c.asked.add(m).posted()
 		err := c.p.post(o)
 		if err == nil {
 			return nil
@@ -86,8 +92,7 @@ func (c *client) Send(m *kernel.Message) error {
 	if len(c.held) >= maxHeld || c.heldBytes+o.size > maxHeldBytes {
 		return fault.New(fault.Busy, "the kernel host is away, and too many messages wait for it")
 	}
-	c.asked.add(m, false)
-	c.held = append(c.held, bytes.Join(o.pieces(), nil))
+	c.held = append(c.held, held{bytes.Join(o.pieces(), nil), c.asked.add(m)})
 	c.heldBytes += o.size
 	return nil
 }
