@@ -28,6 +28,8 @@ const (
 	keptLog = 8 << 10
 	// endWait is how long a child that was told to end may take to let go of its pipes.
 	endWait = time.Second
+	// idleNice is the priority of a child whose answer nobody waits for.
+	idleNice = 19
 )
 
 // Config says how conversions are run.
@@ -48,16 +50,18 @@ type Config struct {
 
 // Converter runs conversions. Safe for concurrent use.
 type Converter struct {
-	cfg  Config        // immutable
-	room chan struct{} // one token for each child that may run
+	cfg     Config        // immutable
+	room    chan struct{} // one token for each child that may run
+	listing chan struct{} // one token: held while the formats are asked for
 
-	mu    sync.Mutex
-	known string // guarded by mu: the Python that had nbconvert last
+	mu     sync.Mutex
+	known  string  // guarded by mu: the Python that had nbconvert last
+	listed listing // guarded by mu
 }
 
 // New makes a Converter.
 func New(cfg Config) *Converter {
-	return &Converter{cfg: cfg, room: make(chan struct{}, maxAtOnce)}
+	return &Converter{cfg: cfg, room: make(chan struct{}, maxAtOnce), listing: make(chan struct{}, 1)}
 }
 
 // request is what the child is asked.
@@ -82,6 +86,7 @@ type answer struct {
 	Error     string            `json:"error"`
 	Message   string            `json:"message"`
 	Formats   map[string]format `json:"formats"`
+	Folders   map[string]int64  `json:"folders"` // where this Python's packages are: when each changed, in Unix nanoseconds
 	Mimetype  string            `json:"mimetype"`
 	Extension string            `json:"extension"`
 	Zip       bool              `json:"zip"`
@@ -107,7 +112,7 @@ func (c *Converter) run(ctx context.Context, r request) (*answer, error) {
 		return nil, fault.Wrap(fault.Invalid, err, "the notebook is not JSON")
 	}
 	for _, python := range c.pythons() {
-		a, err := c.ask(ctx, python, in)
+		a, err := c.ask(ctx, python, in, r.Do == "list")
 		switch {
 		case err != nil:
 			return nil, err
@@ -140,8 +145,8 @@ func (c *Converter) pythons() []string {
 	return all
 }
 
-// ask runs one child; nil without an error is a Python that cannot be run.
-func (c *Converter) ask(ctx context.Context, python string, in []byte) (*answer, error) {
+// ask runs one child, an idle one beside everything else; nil without an error is a Python that cannot be run.
+func (c *Converter) ask(ctx context.Context, python string, in []byte, idle bool) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	out, words := &bounded{max: maxOutput}, &bounded{max: keptLog, drop: true}
@@ -150,7 +155,13 @@ func (c *Converter) ask(ctx context.Context, python string, in []byte) (*answer,
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it may have started a TeX or a browser
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = endWait
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		if idle {
+			_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, idleNice) // else it is only not idle
+		}
+		err = cmd.Wait()
+	}
 	line, body, ok := bytes.Cut(out.buf.Bytes(), []byte("\n"))
 	var a answer
 	switch {

@@ -2,11 +2,17 @@
 
 Started by nbserv with the Python of the kernels; nbconvert comes from there.
 """
+import sys
+
+sys.path[:] = [p for p in sys.path if p]  # not the server's folder: a user's json.py there is no part of Python
+
 import io
 import json
 import os
-import sys
 import zipfile
+
+# Read before anything is looked for in them: the server asks again when one has changed.
+folders = {p: os.stat(p).st_mtime_ns for p in sys.path if os.path.isdir(p)}
 
 answer = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # whatever an exporter prints is no part of the answer
@@ -32,7 +38,7 @@ if request["do"] == "list":
             formats[name] = {"output_mimetype": base.get_exporter(name).output_mimetype}
         except Exception:  # one that cannot be loaded is not offered
             pass
-    reply({"formats": formats})
+    reply({"formats": formats, "folders": folders})
 
 import nbformat
 from traitlets.config import Config

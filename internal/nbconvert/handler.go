@@ -44,11 +44,11 @@ func (a *API) Register(r *mux.Router) {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	res, err := a.Converter.run(r.Context(), request{Do: "list"})
+	formats, err := a.Converter.formats(r.Context())
 	if err != nil {
 		return err
 	}
-	return httpx.WriteJSON(w, http.StatusOK, res.Formats)
+	return httpx.WriteJSON(w, http.StatusOK, formats)
 }
 
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {
