@@ -17,6 +17,7 @@ import (
 	"github.com/nbserv/nbserv/contents"
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/lab"
+	"github.com/nbserv/nbserv/internal/lsp"
 	"github.com/nbserv/nbserv/internal/nbconvert"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
@@ -56,8 +57,10 @@ type Config struct {
 
 	Lab lab.Config
 
-	Terminals      terminals.Config
-	EventSchemaDir string // further event schemas
+	Terminals terminals.Config
+
+	LanguageServers lsp.Config
+	EventSchemaDir  string // further event schemas
 
 	Nbconvert        nbconvert.Config
 	NbconvertSandbox bool // pages made of notebooks are kept from acting as their user
@@ -105,7 +108,9 @@ func defaultConfig(env environment) Config {
 		Lab:           lab.Config{DefaultURL: "/lab", Live: true},
 		Overlays:      overlay.DefaultConfig(),
 		Terminals:     terminals.DefaultConfig(),
-		Nbconvert:     nbconvert.Config{Timeout: 5 * time.Minute},
+
+		LanguageServers: lsp.DefaultConfig(),
+		Nbconvert:       nbconvert.Config{Timeout: 5 * time.Minute},
 
 		NbconvertSandbox: true,
 		CodeInterpreter:  CodeInterpreterConfig{DefaultPool: "python", MaxUpload: 128 << 20, Keep: time.Hour},
@@ -251,5 +256,5 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--ip=%s without a token or a password would let anybody on the network run code as you; "+
 			"set --token or --password, or say --insecure-no-auth", c.IP)
 	}
-	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore(), c.validateRServer(), c.validateCodeInterpreter())
+	return cmp.Or(c.Contents.Validate(), c.Overlays.Validate(), c.Terminals.Validate(), c.LanguageServers.Validate(), c.Auth.Validate(), c.Kernels.Validate(), c.WebSockets.Validate(), c.Lab.Validate(), c.validateImageStore(), c.validateRServer(), c.validateCodeInterpreter())
 }

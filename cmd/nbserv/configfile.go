@@ -115,8 +115,9 @@ func (o option) lookUp(own, traits map[string]json.RawMessage) (v json.RawMessag
 	return v, key, found
 }
 
-// withoutEffect are traits that nbserv need not obey to do what they ask for.
-var withoutEffect = []string{"ServerApp.allow_root", "ServerApp.open_browser", "ServerApp.jpserver_extensions"}
+// withoutEffect are traits that nbserv need not obey to do what they ask for. Language servers are read from this file
+// and others of Jupyter's whenever somebody asks for them.
+var withoutEffect = []string{"ServerApp.allow_root", "ServerApp.open_browser", "ServerApp.jpserver_extensions", "LanguageServerManager.language_servers"}
 
 func unknown(settings map[string]json.RawMessage) []string {
 	var notes []string

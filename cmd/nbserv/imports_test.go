@@ -42,6 +42,7 @@ var arrows = map[string][]string{
 	"internal/fault":           {},
 	"internal/jupyterpath":     {},
 	"internal/lab":             {"internal/configsection", "internal/jupyterpath", "internal/page"},
+	"internal/lsp":             {"internal/clock", "internal/jupyterpath", "internal/socket"},
 	"internal/nbconvert":       {},
 	"internal/page":            {},
 	"internal/socket":          {},

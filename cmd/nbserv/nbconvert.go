@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nbserv/nbserv/contents"
@@ -17,16 +18,19 @@ func converter(c *Config, specs *kernel.Specs, log *slog.Logger) *nbconvert.Conv
 	n := c.Nbconvert
 	n.Environ, n.ConfigDir, n.Logger = kernel.CleanEnviron(c.env.list), c.env.jupyterConfigDir(), log
 	n.NoSandbox = !c.NbconvertSandbox
-	n.Python = func() []string {
-		var all []string
-		for _, name := range []string{c.DefaultKernel, "python3"} {
-			if s, err := specs.ToStart(name); err == nil && strings.EqualFold(s.Language, "python") && len(s.Argv) > 0 {
-				all = append(all, s.Argv[0])
-			}
-		}
-		return append(all, "python3", "python")
-	}
+	n.Python = func() []string { return append(kernelPythons(c, specs), "python3", "python") }
 	return nbconvert.New(n)
+}
+
+// kernelPythons are the Pythons of the default kernel and of the one that is called python3.
+func kernelPythons(c *Config, specs *kernel.Specs) (all []string) {
+	for _, name := range []string{c.DefaultKernel, "python3"} {
+		s, err := specs.ToStart(name)
+		if err == nil && strings.EqualFold(s.Language, "python") && len(s.Argv) > 0 && !slices.Contains(all, s.Argv[0]) {
+			all = append(all, s.Argv[0])
+		}
+	}
+	return all
 }
 
 // readNotebook gives nbconvert a notebook as a page gets it.

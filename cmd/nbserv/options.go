@@ -180,6 +180,17 @@ var options = []option{
 	{"Terminals", "terminal-cull-interval", func(c *Config) any { return &c.Terminals.CullInterval },
 		traitsOf("cull_interval", "TerminalManager"), "how often to look for such terminals", false},
 
+	{"Language servers", "language-servers", func(c *Config) any { return &c.LanguageServers.Enabled }, nil,
+		"offer language servers to JupyterLab", false},
+	{"Language servers", "find-language-servers", func(c *Config) any { return &c.LanguageServers.Find }, []string{"LanguageServerManager.autodetect"},
+		"offer those that are known and installed, beside those of configuration files", false},
+	{"Language servers", "language-server-config", func(c *Config) any { return &c.LanguageServers.Files }, nil,
+		"JSON files with further ones, as LanguageServerManager.language_servers in Jupyter's own files", false},
+	{"Language servers", "node-roots", func(c *Config) any { return &c.LanguageServers.NodeRoots },
+		[]string{"LanguageServerManager.node_roots", "LanguageServerManager.extra_node_roots"}, "further folders in whose node_modules to look for them", false},
+	{"Language servers", "max-language-servers", func(c *Config) any { return &c.LanguageServers.Max }, nil,
+		"most language servers that run at a time, one per page and language; 0: no limit", false},
+
 	{"WebSockets", "ws-ping-interval", func(c *Config) any { return &c.WebSockets.PingInterval }, []string{"ServerApp.websocket_ping_interval"},
 		"how often an idle WebSocket is pinged; negative: never", false},
 	{"WebSockets", "ws-write-timeout", func(c *Config) any { return &c.WebSockets.WriteTimeout }, nil,

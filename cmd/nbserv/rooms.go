@@ -17,6 +17,7 @@ import (
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/events"
 	"github.com/nbserv/nbserv/internal/lab"
+	"github.com/nbserv/nbserv/internal/lsp"
 	"github.com/nbserv/nbserv/internal/store"
 	"github.com/nbserv/nbserv/internal/terminals"
 	"github.com/nbserv/nbserv/kernel"
@@ -40,6 +41,7 @@ type rooms struct {
 	overlays    *overlay.Keeper
 	sockets     *ws.Server
 	terms       *terminals.API // nil: there are none
+	languages   *lsp.API
 	lab         *lab.Lab
 	events      *events.Bus
 	rserver     *rserver.Server
@@ -88,6 +90,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 		}
 	}
 	s.openTerminals(c, log)
+	s.openLanguageServers(c, log)
 	s.openLab(c, log)
 	return nil
 }

@@ -63,6 +63,7 @@ func (s *server) router() *mux.Router {
 		Converter: converter(&s.cfg, s.specs, s.log), Read: readNotebook(files, s.files.KernelDir), BaseURL: s.cfg.BaseURL,
 	}).Register(r)
 	s.lab.Register(r)
+	s.languages.Register(r)
 	s.imageStore().Register(r)
 	s.rserverAPI().Register(r)
 	s.codeInterpreter().Register(r)

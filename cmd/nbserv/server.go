@@ -251,6 +251,9 @@ func (s *server) drain(ctx context.Context, timeout time.Duration, closeSockets 
 			s.terms.Wait()
 		})
 	}
+	if s.languages.Servers != nil {
+		wg.Go(s.languages.Servers.Close)
+	}
 	for _, e := range s.further {
 		wg.Go(func() { s.finish(ctx, e.http) })
 	}

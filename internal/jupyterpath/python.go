@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,6 +43,24 @@ func FindPython(env map[string]string) Python {
 		}
 	}
 	return Python{}
+}
+
+// PythonAt tells of the Python whose program is exe, a path or a name on env's PATH; the zero value when it is none.
+func PythonAt(exe string, env map[string]string) Python {
+	if !filepath.IsAbs(exe) {
+		dirs := filepath.SplitList(env["PATH"])
+		i := slices.IndexFunc(dirs, func(dir string) bool { return filepath.IsAbs(dir) && executable(filepath.Join(dir, exe)) })
+		if i < 0 {
+			return Python{}
+		}
+		exe = filepath.Join(dirs[i], exe)
+	}
+	py, ok := inspectPython(exe, env)
+	if !ok {
+		return Python{}
+	}
+	py.finish(env)
+	return py
 }
 
 // inspectPython finds the prefix of a Python the way it does itself at start: a pyvenv.cfg beside or above

@@ -102,5 +102,4 @@ func TestFixedAnswers(t *testing.T) {
 	require.Equal(t, "stable", s.json("/lab/api/build")["status"])
 	require.Nil(t, s.json("/lab/api/update")["notification"])
 	require.Empty(t, s.json("/lab/api/news")["news"])
-	require.Empty(t, s.json("/lsp/status")["sessions"])
 }

@@ -40,7 +40,6 @@ func (l *Lab) Register(r *mux.Router) {
 	handle("/lab/api/build", fixed(`{"status":"stable","message":""}`))
 	handle("/lab/api/update", fixed(`{"notification":null}`))
 	handle("/lab/api/news", fixed(`{"news":[]}`))
-	handle("/lsp/status", fixed(`{"version":2,"sessions":{},"specs":{}}`)) // there are no language servers
 
 	l.registerPages(func(path string, h httpx.Handler) {
 		r.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

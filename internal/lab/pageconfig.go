@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +52,8 @@ func (l *Lab) pageConfig(in *installation, app *application, namespace string) (
 		"baseUrl": l.base, "wsUrl": "", "token": "",
 		"fullStaticUrl": l.base + "static/" + namespace,
 		"mode":          "multiple-document", "workspace": "default", "treePath": "", "preferredPath": cmp.Or(l.page.PreferredDir, "/"),
-		"serverRoot":      filepath.ToSlash(l.page.RootDir),
+		"serverRoot": filepath.ToSlash(l.page.RootDir),
+		"rootUri":    fileURI(l.page.RootDir), "virtualDocumentsUri": fileURI(filepath.Join(l.page.RootDir, ".virtual_documents")),
 		"notebookVersion": "[" + strings.ReplaceAll(l.page.ServerVersion, ".", ", ") + "]", // a text that holds JSON
 		"store_id":        0,
 		"mathjaxConfig":   "TeX-AMS_HTML-full,Safe", "fullMathjaxUrl": l.base + "static/components/MathJax/MathJax.js",
@@ -72,6 +74,11 @@ func (l *Lab) pageConfig(in *installation, app *application, namespace string) (
 		config[m.key] = m.value
 	}
 	return config, nil
+}
+
+// fileURI is an absolute path as language servers want it.
+func fileURI(path string) string {
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
 // pageOverlay is what packages, administrators and users add to the page configuration: page_config.json beside

@@ -1,5 +1,5 @@
-// Package socket is a WebSocket of small text messages between one client and one stream of the server: terminals
-// and events. (Kernels' channels, which carry most of the bytes, have frames of their own in package ws.)
+// Package socket is a WebSocket of text messages between one client and one stream of the server: terminals, events and
+// language servers. (Kernels' channels, which carry most of the bytes, have frames of their own in package ws.)
 //
 // Serve runs two goroutines besides its caller's, and returns when they are gone.
 //
@@ -88,7 +88,7 @@ func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, cfg Conf
 		end(err)
 	})
 	tasks.Go(func() { end(ping(ctx, conn, cfg)) })
-	end(receive(conn, cfg, s.In))
+	end(receive(ctx, conn, cfg, s.In))
 	tasks.Wait()
 	goodbye(conn, context.Cause(ctx))
 	return nil
@@ -97,9 +97,17 @@ func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, cfg Conf
 // errFinished is the end of a stream that has said all.
 var errFinished = errors.New("the stream has ended")
 
-func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*websocket.Conn, error) {
+// Asked reports Invalid when r asks for no WebSocket: for those who prepare something before they Serve.
+func Asked(r *http.Request) error {
 	if !websocket.IsWebSocketUpgrade(r) {
-		return nil, fault.New(fault.Invalid, "this address takes WebSocket connections only")
+		return fault.New(fault.Invalid, "this address takes WebSocket connections only")
+	}
+	return nil
+}
+
+func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*websocket.Conn, error) {
+	if err := Asked(r); err != nil {
+		return nil, err
 	}
 	var refused error
 	u := websocket.Upgrader{
@@ -124,8 +132,13 @@ func upgrade(w http.ResponseWriter, r *http.Request, cfg Config) (*websocket.Con
 }
 
 // receive hands on what the client sends. Any frame, a pong too, shows that it is there.
-func receive(conn *websocket.Conn, cfg Config, in func([]byte) error) error {
-	alive := func() { _ = conn.SetReadDeadline(time.Now().Add(missedPings * cfg.PingInterval)) }
+func receive(ctx context.Context, conn *websocket.Conn, cfg Config, in func([]byte) error) error {
+	alive := func() {
+		_ = conn.SetReadDeadline(time.Now().Add(missedPings * cfg.PingInterval))
+		if ctx.Err() != nil { // whose end had set a deadline that this has put off
+			_ = conn.SetReadDeadline(time.Now())
+		}
+	}
 	alive()
 	conn.SetPongHandler(func(string) error { alive(); return nil })
 	conn.SetPingHandler(func(data string) error {

@@ -105,6 +105,16 @@ func TestEnds(t *testing.T) {
 		closedWith(t, ws, websocket.CloseGoingAway)
 		await(t, ended)
 	})
+	t.Run("the server's end that comes before anything else", func(t *testing.T) {
+		for range 20 {
+			ctx, cancel := context.WithCancel(t.Context())
+			go cancel()
+			ws, ended := dial(t, ctx, Config{}, Stream{Out: forever})
+			closedWith(t, ws, websocket.CloseGoingAway)
+			_ = ws.Close()
+			await(t, ended)
+		}
+	})
 	t.Run("a client that goes without a word", func(t *testing.T) {
 		ws, ended := dial(t, t.Context(), Config{}, Stream{Out: forever})
 		require.NoError(t, ws.NetConn().Close())
