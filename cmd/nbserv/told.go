@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 
@@ -51,7 +52,7 @@ func (s toldStore) Save(ctx context.Context, p contents.Path, in *contents.Incom
 
 func (s toldStore) CreateUntitled(ctx context.Context, folder contents.Path, t contents.Type, ext string) (*contents.Model, error) {
 	m, err := s.Store.CreateUntitled(ctx, folder, t, ext)
-	return s.told("create", "", m, err)
+	return s.told("save", "", m, err) // as the reference server calls it
 }
 
 func (s toldStore) Copy(ctx context.Context, from, to contents.Path) (*contents.Model, error) {
@@ -103,17 +104,24 @@ func (h toldHost) tell(action, id, name, done string, err error) error {
 
 func (h toldHost) Start(ctx context.Context, o kernel.StartOptions) (kernel.Status, error) {
 	st, err := h.Host.Start(ctx, o)
-	return st, h.tell("start", st.ID, o.Spec, "started", err)
+	return st, h.tell("start", st.ID, cmp.Or(st.Spec, o.Spec), "started", err)
+}
+
+// spec is the name of a kernel's kernelspec, or "" when there is no such kernel.
+func (h toldHost) spec(id string) string {
+	st, _ := h.Host.Get(id)
+	return st.Spec
 }
 
 func (h toldHost) Interrupt(ctx context.Context, id string) error {
-	return h.tell("interrupt", id, "", "interrupted", h.Host.Interrupt(ctx, id))
+	return h.tell("interrupt", id, h.spec(id), "interrupted", h.Host.Interrupt(ctx, id))
 }
 
 func (h toldHost) Restart(ctx context.Context, id string) error {
-	return h.tell("restart", id, "", "restarted", h.Host.Restart(ctx, id))
+	return h.tell("restart", id, h.spec(id), "restarted", h.Host.Restart(ctx, id))
 }
 
 func (h toldHost) Shutdown(ctx context.Context, id string) error {
-	return h.tell("shutdown", id, "", "shut down", h.Host.Shutdown(ctx, id))
+	spec := h.spec(id) // then it is gone
+	return h.tell("shutdown", id, spec, "shut down", h.Host.Shutdown(ctx, id))
 }

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -94,6 +96,20 @@ func TestListings(t *testing.T) {
 	require.Equal(t, 2, asked)
 	require.Contains(t, s.log.String(), "a list of extensions cannot be fetched")
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// A page that is closed while a list is fetched for it leaves no page without the list.
+func TestListingsOfAPageThatGoes(t *testing.T) {
+	lists := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"blocked_extensions": [{"name": "bad"}]}`))
+	}))
+	defer lists.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	l := newListings(Config{BlockedURIs: []string{lists.URL}}, slog.New(slog.DiscardHandler))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Empty(t, l.get(gone).Blocked)
+	require.Len(t, l.get(t.Context()).Blocked, 1)
 }
 
 // What the page asks about the world outside has answers that ask nobody.

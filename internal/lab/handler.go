@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
@@ -29,10 +30,13 @@ func (l *Lab) Register(r *mux.Router) {
 	}
 	handle("/lab/api/settings/{id:.+}", l.getSettings)
 	r.Handle("/lab/api/settings/{id:.+}", httpx.Handler(l.putSettings)).Methods(http.MethodPut)
-	r.Handle("/lab/api/workspaces", httpx.Handler(nameless)).Methods(http.MethodPut, http.MethodDelete)
-	handle("/lab/api/workspaces/{id:.+}", l.getWorkspace)
-	r.Handle("/lab/api/workspaces/{id:.+}", httpx.Handler(l.putWorkspace)).Methods(http.MethodPut)
-	r.Handle("/lab/api/workspaces/{id:.+}", httpx.Handler(l.deleteWorkspace)).Methods(http.MethodDelete)
+	const workspaces, workspace = "/lab/api/workspaces", "/lab/api/workspaces/{id:(?s:.+)}"
+	for _, path := range []string{workspaces, workspaces + "/"} {
+		r.Handle(path, httpx.Handler(nameless)).Methods(http.MethodPut, http.MethodDelete)
+	}
+	handle(workspace, l.getWorkspace)
+	r.Handle(workspace, httpx.Handler(l.putWorkspace)).Methods(http.MethodPut)
+	r.Handle(workspace, httpx.Handler(l.deleteWorkspace)).Methods(http.MethodDelete)
 	handle("/lab/api/translations/{locale}", l.getTranslations)
 	handle("/lab/api/listings/{file:.*}", l.getListings)
 	handle("/lab/api/extensions", l.getExtensions)
@@ -184,7 +188,11 @@ func (l *Lab) getWorkspaces(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (l *Lab) getWorkspace(w http.ResponseWriter, r *http.Request) error {
-	return httpx.WriteJSON(w, http.StatusOK, l.workspaces.get(mux.Vars(r)["id"]))
+	id := mux.Vars(r)["id"]
+	if !utf8.ValidString(id) {
+		return fault.New(fault.Invalid, "the name of the workspace is not UTF-8")
+	}
+	return httpx.WriteJSON(w, http.StatusOK, l.workspaces.get(id))
 }
 
 func (l *Lab) putWorkspace(w http.ResponseWriter, r *http.Request) error {

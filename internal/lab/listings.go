@@ -66,6 +66,10 @@ func (l *listings) get(ctx context.Context) listingsModel {
 		if err == nil {
 			err = json.Unmarshal(raw, &one)
 		}
+		if ctx.Err() != nil {
+			l.fetched = time.Time{} // the page that asked has gone: nobody knows whether the list can be fetched
+			return l.model
+		}
 		if err != nil {
 			l.log.Warn("a list of extensions cannot be fetched", "path", uri, "err", err)
 			return l.model

@@ -51,7 +51,7 @@ func accepts(header, enc string) bool {
 		if !strings.EqualFold(strings.TrimSpace(name), enc) {
 			continue
 		}
-		q, weighted := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
+		q, weighted := strings.CutPrefix(strings.ToLower(strings.ReplaceAll(params, " ", "")), "q=")
 		weight, err := strconv.ParseFloat(q, 64)
 		return !weighted || err == nil && weight > 0
 	}

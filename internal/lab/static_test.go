@@ -130,7 +130,7 @@ func TestIsHashed(t *testing.T) {
 
 func TestAccepts(t *testing.T) {
 	for header, want := range map[string]bool{
-		"gzip": true, "GZIP": true, "br, gzip": true, "gzip;q=0.1": true, "gzip; q=0": false, "gzip;q=0.000": false, "gzip;q=x": false,
+		"gzip": true, "GZIP": true, "br, gzip": true, "gzip;q=0.1": true, "gzip; q=0": false, "gzip;Q=0": false, "gzip;q=0.000": false, "gzip;q=x": false,
 		"": false, "*": false, "xgzip": false, "identity": false, "gzip;x=1": true,
 	} {
 		require.Equal(t, want, accepts(header, "gzip"), header)

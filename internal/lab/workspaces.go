@@ -107,8 +107,9 @@ func (ws *workspaces) put(id string, raw []byte) error {
 		return fault.Wrap(fault.Invalid, err, "a workspace should be a JSON object")
 	}
 	meta := w.object("metadata")
-	said, err := url.PathUnescape(rooted(meta.text("id")))
-	if err != nil || said != rooted(id) {
+	said := rooted(meta.text("id"))
+	unescaped, _ := url.PathUnescape(said) // some pages say it as it stands in an address
+	if said != rooted(id) && unescaped != rooted(id) {
 		return fault.New(fault.Invalid, "metadata.id %.200q is not the workspace %.200q", meta.text("id"), id)
 	}
 	return fault.OS(replaceFile(ws.path(id), raw), "the workspace")

@@ -1,10 +1,14 @@
 package lab
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,6 +64,47 @@ func TestWorkspaces_P2(t *testing.T) {
 	require.Len(t, s.json("/lab/api/workspaces")["workspaces"].(map[string]any)["ids"], 1)
 }
 
+// Users give workspaces any name: it comes back as it was sent.
+func TestNamesOfWorkspaces(t *testing.T) {
+	s := newSite(t, nil)
+	names := []string{"100%", "50%25", "a b", "a/b c/d", "é 日本", "a\nb", "x?y#z;", "..", "../../up", `back\slash`, "*", strings.Repeat("long", 100)}
+	ids := []any{}
+	for _, name := range names {
+		body, err := json.Marshal(map[string]any{"data": map[string]any{}, "metadata": map[string]any{"id": name}})
+		require.NoError(t, err)
+		path := "/lab/api/workspaces/" + url.PathEscape(name)
+		require.Equal(t, http.StatusNoContent, s.ask(http.MethodPut, path, string(body)).Code, name)
+		require.Equal(t, name, s.json(path)["metadata"].(map[string]any)["id"])
+		ids = append(ids, name)
+	}
+	require.ElementsMatch(t, ids, s.json("/lab/api/workspaces")["workspaces"].(map[string]any)["ids"])
+	files, err := os.ReadDir(filepath.Join(s.config, "lab/workspaces"))
+	require.NoError(t, err)
+	require.Len(t, files, len(names), "all are in the one folder")
+	require.Equal(t, http.StatusBadRequest, s.get("/lab/api/workspaces/%ff").Code)
+}
+
+// Of two pages that save one workspace the later wins, and each file is whole (P7).
+func TestWorkspaceIsSavedByManyPages_P7(t *testing.T) {
+	s := newSite(t, nil)
+	const pages = 8
+	saved := make(chan int, pages)
+	for i := range pages {
+		go func() {
+			body := fmt.Sprintf(`{"data": {"page": %d, "more": %q}, "metadata": {"id": "w"}}`, i, strings.Repeat(strconv.Itoa(i), 50_000))
+			saved <- s.ask(http.MethodPut, "/lab/api/workspaces/w", body).Code
+		}()
+	}
+	for range pages {
+		require.Equal(t, http.StatusNoContent, <-saved)
+		data := s.json("/lab/api/workspaces/w")["data"].(map[string]any)
+		require.Equal(t, strings.Repeat(fmt.Sprint(data["page"]), 50_000), data["more"])
+	}
+	files, err := os.ReadDir(filepath.Join(s.config, "lab/workspaces"))
+	require.NoError(t, err)
+	require.Len(t, files, 1, "nothing is left over")
+}
+
 func TestWorkspacesThatAreRefused_P13(t *testing.T) {
 	s := newSite(t, nil)
 	for body, want := range map[string]int{
@@ -69,7 +114,9 @@ func TestWorkspacesThatAreRefused_P13(t *testing.T) {
 		require.Equal(t, want, s.ask(http.MethodPut, "/lab/api/workspaces/w", body).Code, "%.60s", body)
 	}
 	for _, method := range []string{http.MethodPut, http.MethodDelete} {
-		require.Equal(t, http.StatusBadRequest, s.ask(method, "/lab/api/workspaces", "{}").Code)
+		for _, path := range []string{"/lab/api/workspaces", "/lab/api/workspaces/"} {
+			require.Equal(t, http.StatusBadRequest, s.ask(method, path, "{}").Code)
+		}
 	}
 	require.NoDirExists(t, filepath.Join(s.config, "lab"))
 }
