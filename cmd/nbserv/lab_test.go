@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
+	"image/png"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -78,8 +81,17 @@ func TestLabCommand(t *testing.T) {
 func TestFavicons(t *testing.T) {
 	s := testServer(t, io.Discard, nil)
 	idle, busy := route{"GET", "/static/favicons/favicon.ico"}.ask(s, nil), route{"GET", "/static/favicons/favicon-busy-1.ico"}.ask(s, nil)
-	require.Equal(t, "image/svg+xml", busy.Header().Get("Content-Type"))
+	require.Equal(t, "image/vnd.microsoft.icon", busy.Header().Get("Content-Type"))
 	require.Contains(t, busy.Header().Get("Cache-Control"), "max-age")
 	require.NotEqual(t, idle.Body.String(), busy.Body.String())
+	for _, icon := range [][]byte{favicon, busyFavicon} {
+		images := int(binary.LittleEndian.Uint16(icon[4:]))
+		for entry := range slices.Chunk(icon[6:6+16*images], 16) {
+			size, offset := binary.LittleEndian.Uint32(entry[8:]), binary.LittleEndian.Uint32(entry[12:])
+			drawn, err := png.DecodeConfig(bytes.NewReader(icon[offset : offset+size]))
+			require.NoError(t, err)
+			require.Equal(t, int(entry[0]), drawn.Width)
+		}
+	}
 	require.Equal(t, idle.Body.String(), route{"GET", "/favicon.ico"}.ask(s, nil).Body.String())
 }

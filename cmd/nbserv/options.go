@@ -222,7 +222,7 @@ var options = []option{
 	{"JupyterLab", "lab-allowed-extensions", func(c *Config) any { return &c.Lab.AllowedURIs }, traitsOf("allowed_extensions_uris", labClasses...),
 		"addresses of lists of the only extensions that are allowed", false},
 	{"JupyterLab", "lab-live", func(c *Config) any { return &c.Lab.Live }, nil,
-		"pages go on with the outputs of running cells after a reload, by an extension of nbserv's own", false},
+		"pages show the launcher at once, and go on with the outputs of running cells after a reload, by an extension of nbserv's own", false},
 	{"JupyterLab", "lab-static-dir", func(c *Config) any { return &c.Lab.StaticDir }, traitsOf("static_dir", labClasses...),
 		"replaces static of the application folder", false},
 	{"JupyterLab", "lab-templates-dir", func(c *Config) any { return &c.Lab.TemplatesDir }, traitsOf("templates_dir", labClasses...),

@@ -27,12 +27,14 @@ import (
 //go:embed openapi.yaml
 var spec []byte
 
-//go:embed favicon.svg
+// Icons are drawn from the .svg beside them by e2e/browser/favicons.mjs, which says why.
+//
+//go:embed favicon.ico
 var favicon []byte
 
 // busyFavicon is what JupyterLab shows while a kernel is at work.
 //
-//go:embed favicon-busy.svg
+//go:embed favicon-busy.ico
 var busyFavicon []byte
 
 // router is the route table: every room registers its own part. Paths have no base URL in front.
@@ -111,7 +113,7 @@ func getFavicon(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(mux.Vars(r)["name"], "busy") {
 		icon = busyFavicon
 	}
-	static("image/svg+xml", icon).ServeHTTP(w, r)
+	static("image/vnd.microsoft.icon", icon).ServeHTTP(w, r)
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {

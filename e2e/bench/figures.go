@@ -120,11 +120,13 @@ var figures = []figure{
 	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},
 
 	{"lab-cold", "lab", "JupyterLab in a browser with an empty cache, from navigation to launcher", "ms", true, timesLab(1.5)},
+	{"lab-cold-files", "lab", "to the files of the folder", "ms", true, timesLab(1)},
 	{"lab-cold-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
 	{"lab-cold-asking", "lab", "of it, any request under way", "ms", true, bar{}},
 	{"lab-cold-requests", "lab", "requests", "", true, bar{}},
 	{"lab-cold-bytes", "lab", "over the network", "MB", true, bar{}},
 	{"lab-warm", "lab", "the same with a full cache", "ms", true, timesLab(1.5)},
+	{"lab-warm-files", "lab", "to the files of the folder", "ms", true, timesLab(1)},
 	{"lab-warm-work", "lab", "of it, the page's own thread busy", "ms", true, bar{}},
 	{"lab-warm-asking", "lab", "of it, any request under way", "ms", true, bar{}},
 	{"lab-warm-requests", "lab", "requests", "", true, bar{}},

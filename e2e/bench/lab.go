@@ -16,6 +16,7 @@ const labTime = 5 * time.Minute
 // pageLoad is one load of the page, until its launcher can be used.
 type pageLoad struct {
 	MS       float64 `json:"ms"`
+	Files    float64 `json:"files"`  // ms until the folder's files are there
 	Work     float64 `json:"work"`   // ms of it that the page's own thread was busy
 	Asking   float64 `json:"asking"` // ms of it that any request was under way
 	Requests float64 `json:"requests"`
@@ -69,6 +70,7 @@ func (b *bench) visit(ctx context.Context, s *server) error {
 	}
 	for cache, load := range map[string]pageLoad{"cold": v.Cold, "warm": v.Warm} {
 		b.add("lab-"+cache, s.name, load.MS)
+		b.add("lab-"+cache+"-files", s.name, load.Files)
 		b.add("lab-"+cache+"-work", s.name, load.Work)
 		b.add("lab-"+cache+"-asking", s.name, load.Asking)
 		b.add("lab-"+cache+"-requests", s.name, load.Requests)

@@ -1,6 +1,7 @@
-// Pages of one notebook while its cells run: node live.mjs URL TOKEN [SHOTS]
-// One that is reloaded, one beside another, one that is left alone: what the cells print goes on appearing in all of
-// them, and what they ask for can be typed.
+// What the extension @nbserv/live does: node live.mjs URL TOKEN [SHOTS]
+// An empty page has its launcher before the workspace is saved. Pages of one notebook while its cells run, one that is
+// reloaded, one beside another, one that is left alone: what the cells print goes on appearing in all of them, and what
+// they ask for can be typed.
 import assert from 'node:assert/strict';
 import { Lab } from './lab.mjs';
 
@@ -45,6 +46,43 @@ async function beside(notebook) {
   const tab = await lab.tab();
   await lab.goto('lab/workspaces/beside/tree/' + notebook, tab);
   return tab;
+}
+
+/** The answer when a tab saves its workspace, with text in it. */
+const workspaceSaved = (tab, text) => tab.waitForResponse(r => r.request().method() === 'PUT'
+  && /\/lab\/api\/workspaces\//.test(r.url()) && r.request().postData().includes(text));
+
+/** JupyterLab alone adds a launcher when it has saved the workspace, which it cannot here. */
+async function opensAtOnce() {
+  await make('work', { type: 'directory' });
+  await make('work/inside.txt');
+  const tab = await lab.tab();
+  let release;
+  const held = new Promise(resolve => { release = resolve; });
+  await tab.route('**/lab/api/workspaces/*', async r => {
+    if (r.request().method() === 'PUT') { await held; }
+    await r.continue();
+  });
+  await lab.goto('lab/workspaces/opening', tab);
+  await tab.locator('.jp-LauncherCard').first().waitFor();
+  await tab.locator('.jp-DirListing-item', { hasText: 'work' }).dblclick();
+  await tab.locator('.jp-DirListing-item', { hasText: 'inside.txt' }).waitFor();
+  const saved = workspaceSaved(tab, '"work"');
+  release();
+  assert.ok((await saved).ok());
+  await tab.waitForFunction(() => !document.querySelector('.jp-mod-restoring'));
+  assert.equal(await tab.locator('.jp-Launcher').count(), 1);
+  // The same workspace again: the launcher is for the folder in which the file browser was left.
+  await tab.unrouteAll({ behavior: 'wait' });
+  await lab.goto('lab/workspaces/opening', tab);
+  await tab.locator('.jp-Launcher-cwd', { hasText: 'work' }).waitFor();
+  // A page that opens a file has no launcher.
+  const restored = workspaceSaved(tab, 'reading');
+  await lab.goto('lab/workspaces/reading/tree/work/inside.txt', tab);
+  await tab.locator('.jp-FileEditor').waitFor();
+  await restored;
+  assert.equal(await tab.locator('.jp-Launcher').count(), 0);
+  await tab.close();
 }
 
 async function reloaded() {
@@ -110,6 +148,7 @@ async function leftAlone() {
 
 let failed = false;
 try {
+  await opensAtOnce();
   await reloaded();
   await leftAlone();
   console.log('ok');

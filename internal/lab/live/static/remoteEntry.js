@@ -1,6 +1,6 @@
 // @nbserv/live: when a notebook is opened whose kernel still works on cells that another page asked it to run, what they
 // print goes on appearing; when that page is gone, what they ask for can be typed. JupyterLab itself forgets its requests
-// with the page.
+// with the page. And a page that opens nothing shows the launcher and the folder's files as soon as it has its layout.
 //
 // A prebuilt extension of JupyterLab 4 without a build: what webpack's container would be is written by hand.
 (() => {
@@ -198,13 +198,33 @@
     }
   }
 
+  /** Whether the address asks for no more than JupyterLab: no file, no folder, nothing that an extension may want. */
+  const asksForNothing = PageConfig => !PageConfig.getOption('treePath')
+    && [...new URLSearchParams(window.location.search).keys()].every(key => key === 'token');
+
+  /**
+   * Restores the file browser and adds a launcher to an empty page, which JupyterLab does by itself once the workspace is
+   * saved, one second later (twice the wait of a debouncer). It finds it done then.
+   */
+  async function openAtOnce(app, shell, browser) {
+    if (browser) {
+      await browser.model.restore(browser.id);
+      void browser.model.refresh().then(() => browser.removeClass('jp-mod-restoring'));
+    }
+    if (shell.isEmpty('main') && app.commands.hasCommand('launcher:create')) {
+      await app.commands.execute('launcher:create');
+    }
+  }
+
   const container = {
     init(scope) { shared = scope; },
     async get() {
       const { INotebookTracker } = await load('@jupyterlab/notebook');
       const { ServerConnection } = await load('@jupyterlab/services');
-      const { URLExt } = await load('@jupyterlab/coreutils');
-      const plugin = {
+      const { PageConfig, URLExt } = await load('@jupyterlab/coreutils');
+      const { ILabShell } = await load('@jupyterlab/application');
+      const { IDefaultFileBrowser } = await load('@jupyterlab/filebrowser');
+      const resume = {
         id: `${name}:resume`,
         description: 'Outputs of cells that still run go on appearing after a reload.',
         autoStart: true,
@@ -218,7 +238,18 @@
           });
         }
       };
-      return () => ({ default: plugin, __esModule: true });
+      const opening = {
+        id: `${name}:opening`,
+        description: 'A page that opens nothing shows the launcher at once.',
+        autoStart: true,
+        optional: [ILabShell, IDefaultFileBrowser],
+        activate(app, shell, browser) {
+          if (!shell || !asksForNothing(PageConfig)) { return; } // Notebook 7 has no such shell
+          app.restored.then(() => openAtOnce(app, shell, browser))
+            .catch(e => console.warn(`${name}: cannot show the launcher at once`, e));
+        }
+      };
+      return () => ({ default: [resume, opening], __esModule: true });
     }
   };
   window._JUPYTERLAB = window._JUPYTERLAB || {};
