@@ -30,10 +30,8 @@ func (l *Lab) Register(r *mux.Router) {
 	}
 	handle("/lab/api/settings/{id:.+}", l.getSettings)
 	r.Handle("/lab/api/settings/{id:.+}", httpx.Handler(l.putSettings)).Methods(http.MethodPut)
-	const workspaces, workspace = "/lab/api/workspaces", "/lab/api/workspaces/{id:(?s:.+)}"
-	for _, path := range []string{workspaces, workspaces + "/"} {
-		r.Handle(path, httpx.Handler(nameless)).Methods(http.MethodPut, http.MethodDelete)
-	}
+	const workspace = "/lab/api/workspaces/{id:(?s:.+)}"
+	r.Handle("/lab/api/workspaces", httpx.Handler(nameless)).Methods(http.MethodPut, http.MethodDelete)
 	handle(workspace, l.getWorkspace)
 	r.Handle(workspace, httpx.Handler(l.putWorkspace)).Methods(http.MethodPut)
 	r.Handle(workspace, httpx.Handler(l.deleteWorkspace)).Methods(http.MethodDelete)
