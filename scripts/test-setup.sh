@@ -52,10 +52,18 @@ if ! (make_venv "$agents" "$root/scripts/requirements-agents.txt" --no-deps); th
 	agents=
 fi
 
+# A language server and jupyterlab-lsp, in an environment of their own: what all other tests and benchmarks load is a JupyterLab without.
+lsp=$root/.venv-lsp
+if ! (make_venv "$lsp" "$root/scripts/requirements-lsp.txt" --no-deps); then
+	say "skipped: the tests with a language server (its packages could not be installed)"
+	lsp=
+fi
+
 # The tests' own home: what a user has installed or configured must not change what they see.
 printf 'export PATH=%q\n' "$venv/bin:$PATH"
 printf 'export JUPYTER_PATH=%q\n' "$venv/share/jupyter"
 printf 'export NBSERV_REQUIRE_KERNELS=%q\n' "$kernels"
 printf 'export NBSERV_REQUIRE_SANDBOX=%q\n' "${sandbox:-}"
 printf 'export NBSERV_TEST_AGENTS_PYTHON=%q\n' "${agents:+$agents/bin/python}"
+printf 'export NBSERV_TEST_LSP=%q\n' "$lsp"
 printf 'export NBSERV_TEST_PYTHON=%q\n' "$venv/bin/python"
