@@ -170,3 +170,18 @@ func TestClosedBrowser(t *testing.T) {
 	script(t, node, "closing.mjs", args...)
 	require.NotContains(t, s.log.String(), "level=ERROR")
 }
+
+// TestOwnPages looks at the pages that are the server's own in a browser.
+func TestOwnPages(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t, "--lab-dir="+t.TempDir(), "--base-url=/my/base/")
+	s.env = env
+	s.run()
+	args := []string{s.url, s.token}
+	if dir := os.Getenv("NBSERV_TEST_SHOTS"); dir != "" {
+		args = append(args, dir)
+	}
+	script(t, node, "pages.mjs", args...)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}
