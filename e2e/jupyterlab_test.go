@@ -17,6 +17,9 @@ import (
 // dayTime bounds a day in the browser, which takes half a minute where nothing else runs: only a failing one takes so long.
 const dayTime = 15 * time.Minute
 
+// oddBase is a base URL as hubs make them of their users' names: pages and libraries have to get along with it, too.
+const oddBase = "--base-url=/us er/é@x/"
+
 // requireLab gives what the tests in a browser need: the Node that runs them, and an environment with JupyterLab first.
 func requireLab(t *testing.T) (node string, env []string) {
 	t.Helper()
@@ -53,7 +56,7 @@ func script(t *testing.T, node, name string, args ...string) {
 // TestJupyterLabServices has JupyterLab's own library of services, in Node, use every part of the API.
 func TestJupyterLabServices(t *testing.T) {
 	node, env := requireLab(t)
-	s := prepare(t)
+	s := prepare(t, oddBase)
 	s.env = env
 	s.run()
 	script(t, node, "services.mjs", s.url, s.token)
@@ -137,7 +140,7 @@ func startJupyterLab(t *testing.T, env []string, args ...string) string {
 func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
 	node, env := requireLab(t)
 	requireChromium(t)
-	s := prepare(t)
+	s := prepare(t, oddBase)
 	s.env = env
 	s.run()
 	script(t, node, "live.mjs", s.url, s.token)
