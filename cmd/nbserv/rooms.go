@@ -16,6 +16,7 @@ import (
 	"github.com/nbserv/nbserv/internal/auth"
 	"github.com/nbserv/nbserv/internal/configsection"
 	"github.com/nbserv/nbserv/internal/events"
+	"github.com/nbserv/nbserv/internal/jupyterpath"
 	"github.com/nbserv/nbserv/internal/lab"
 	"github.com/nbserv/nbserv/internal/lsp"
 	"github.com/nbserv/nbserv/internal/store"
@@ -72,7 +73,7 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	if s.events, err = events.NewBus(c.EventSchemaDir, log); err != nil {
 		return fmt.Errorf("--event-schema-dir: %w", err)
 	}
-	s.config = configsection.New(filepath.Join(c.env.jupyterConfigDir(), "serverconfig"))
+	s.config = configSections(c, log)
 	if err := s.openKernels(ctx, c, log, reg); err != nil {
 		return err
 	}
@@ -93,6 +94,19 @@ func (s *rooms) open(c *Config, log *slog.Logger, reg prometheus.Registerer) (er
 	s.openLanguageServers(c, log)
 	s.openLab(c, log)
 	return nil
+}
+
+// configSections reads what packages, administrators and the user have configured for frontends, and writes the user's.
+func configSections(c *Config, log *slog.Logger) *configsection.Store {
+	const dir = "serverconfig"
+	return configsection.New(log, filepath.Join(c.env.jupyterConfigDir(), dir), sync.OnceValue(func() []string {
+		env := c.env.jupyter()
+		dirs := jupyterpath.Config(env, jupyterpath.FindPython(env))
+		for i := range dirs {
+			dirs[i] = filepath.Join(dirs[i], dir)
+		}
+		return dirs
+	}))
 }
 
 // openKernels opens what has to do with kernels.

@@ -149,5 +149,5 @@ func (l *Lab) labConfig(in *installation, section string) (configsection.Section
 	for i, d := range in.ConfigDirs {
 		dirs[i] = filepath.Join(d, "labconfig")
 	}
-	return configsection.New(dirs...).Get(section)
+	return configsection.Read(l.log, section, dirs)
 }
