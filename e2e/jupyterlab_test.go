@@ -157,6 +157,9 @@ func TestRichOutputsInJupyterLab(t *testing.T) {
 	s.run()
 	script(t, node, "rich.mjs", s.url, s.token)
 	require.NotContains(t, s.log.String(), "level=ERROR")
+	text := s.python("pdftext.py", filepath.Join(s.root, "rich.pdf"))
+	require.Contains(t, text, "from tqdm import tqdm", "the PDF of the menu has the notebook's code")
+	require.Contains(t, text, "Look:", "and its text")
 }
 
 // TestClosedBrowser closes pages of an unmodified JupyterLab while their cells run, and opens them again.

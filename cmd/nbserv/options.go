@@ -256,6 +256,10 @@ var options = []option{
 
 	{"Contents", "nbconvert-timeout", func(c *Config) any { return &c.Nbconvert.Timeout }, nil,
 		"how long the conversion of a notebook into another format may take", false},
+	{"Contents", "nbconvert-browser", func(c *Config) any { return &c.Nbconvert.Browser }, nil,
+		"browser that makes PDFs (default: the first Chromium, Chrome or Edge that is found, where there is no TeX)", false},
+	{"Contents", "nbconvert-browser-args", func(c *Config) any { return &c.Nbconvert.BrowserArgs }, []string{"WebPDFExporter.browser_args"},
+		"further arguments for it", false},
 	{"Contents", "nbconvert-sandbox", func(c *Config) any { return &c.NbconvertSandbox }, []string{"ServerApp.nbconvert_csp_sandbox"},
 		"keep the scripts of converted notebooks from acting as their user", false},
 

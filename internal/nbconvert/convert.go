@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -40,6 +42,10 @@ type Config struct {
 	Environ []string
 	// ConfigDir is Jupyter's configuration folder.
 	ConfigDir string
+	// Browser prints PDFs. "": the first Chromium, Chrome or Edge that is found, where there is no TeX.
+	Browser string
+	// BrowserArgs are further arguments for it.
+	BrowserArgs []string
 	// Timeout ends a conversion that takes longer.
 	Timeout time.Duration
 	// NoSandbox leaves the sandbox out of the content security policy of answers: pages made from notebooks may
@@ -72,6 +78,9 @@ type request struct {
 	Metadata  metadata        `json:"metadata"`
 	ConfigDir string          `json:"config_dir"`
 	Sanitize  *bool           `json:"sanitize,omitempty"`
+
+	Browser     string   `json:"browser,omitempty"`
+	BrowserArgs []string `json:"browser_args,omitempty"`
 }
 
 // metadata are the resources that templates know of the notebook.
@@ -106,7 +115,7 @@ func (c *Converter) run(ctx context.Context, r request) (*answer, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	r.ConfigDir = c.cfg.ConfigDir
+	r.ConfigDir, r.Browser, r.BrowserArgs = c.cfg.ConfigDir, c.cfg.Browser, c.cfg.BrowserArgs
 	in, err := json.Marshal(r)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "the notebook is not JSON")
@@ -149,13 +158,19 @@ func (c *Converter) pythons() []string {
 func (c *Converter) ask(ctx context.Context, python string, in []byte, idle bool) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
+	scratch, err := os.MkdirTemp("", "nbserv-nbconvert-")
+	if err != nil {
+		return nil, fault.Wrap(fault.NoSpace, err, "there is no room for temporary files")
+	}
+	defer os.RemoveAll(scratch) // also what a child leaves behind that was ended
 	out, words := &bounded{max: maxOutput}, &bounded{max: keptLog, drop: true}
 	cmd := exec.CommandContext(ctx, python, "-c", script)
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.cfg.Environ, bytes.NewReader(in), out, words
+	cmd.Env = append(slices.Clone(c.cfg.Environ), "TMPDIR="+scratch)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), out, words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it may have started a TeX or a browser
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = endWait
-	err := cmd.Start()
+	err = cmd.Start()
 	if err == nil {
 		if idle {
 			_ = syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, idleNice) // else it is only not idle
