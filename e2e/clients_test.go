@@ -44,3 +44,16 @@ func TestGeneratedSessionsClient(t *testing.T) {
 	s := startSynth(t)
 	require.Contains(t, s.python("sessions_client.py", "synth"), "ok sessions")
 }
+
+// A kernel that a gateway client asks for starts in the notebook's folder when that is on this machine, else in the root.
+func TestGatewayClientNamesItsFolder(t *testing.T) {
+	s := startSynth(t)
+	there := t.TempDir()
+	for dir, want := range map[string]string{there: there, there + "/gone": s.root, "relative": s.root, "": s.root} {
+		var k struct{ ID string }
+		body := map[string]any{"name": "synth", "env": map[string]string{"KERNEL_LAUNCH_TIMEOUT": "40", "KERNEL_WORKING_DIR": dir, "KERNEL_USERNAME": "ada"}}
+		require.Equal(t, 201, s.call("POST", "api/kernels", body, &k).StatusCode)
+		require.Equal(t, want+"\n", s.dial(t, k.ID).execute("cwd").text, dir)
+		require.Equal(t, 204, s.call("DELETE", "api/kernels/"+k.ID, nil, nil).StatusCode)
+	}
+}

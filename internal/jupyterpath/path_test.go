@@ -66,6 +66,26 @@ func TestData(t *testing.T) {
 	}
 }
 
+func TestConfig(t *testing.T) {
+	if runtime.GOOS == "darwin" {
+		t.Skip("the folders have other names on macOS")
+	}
+	py := Python{Prefix: "/opt/py"}
+	system := []string{"/opt/py/etc/jupyter", "/usr/local/etc/jupyter", "/etc/jupyter"}
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want []string
+	}{
+		"plain":              {map[string]string{"HOME": "/h"}, append([]string{"/h/.jupyter"}, system...)},
+		"variables":          {map[string]string{"HOME": "/h", "JUPYTER_CONFIG_PATH": "/a:/b/", "JUPYTER_CONFIG_DIR": "/c"}, append([]string{"/a", "/b", "/c"}, system...)},
+		"said twice":         {map[string]string{"HOME": "/h", "JUPYTER_CONFIG_PATH": "/etc/jupyter"}, []string{"/etc/jupyter", "/h/.jupyter", "/opt/py/etc/jupyter", "/usr/local/etc/jupyter"}},
+		"the user's alone":   {map[string]string{"HOME": "/h", "JUPYTER_CONFIG_PATH": "/a", "JUPYTER_NO_CONFIG": "1"}, []string{"/h/.jupyter"}},
+		"the Python's first": {map[string]string{"HOME": "/h", "JUPYTER_PREFER_ENV_PATH": "yes"}, []string{"/opt/py/etc/jupyter", "/h/.jupyter", "/usr/local/etc/jupyter", "/etc/jupyter"}},
+	} {
+		require.Equal(t, c.want, Config(c.env, py), name)
+	}
+}
+
 func TestFindPython(t *testing.T) {
 	root := t.TempDir()
 	exe := fakePrefix(t, filepath.Join(root, "py"))
