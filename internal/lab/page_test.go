@@ -28,6 +28,7 @@ func TestLabPage(t *testing.T) {
 		"appName": "JupyterLab", "appVersion": "4.6.6", "appNamespace": "lab", "appUrl": "/lab", "baseUrl": "/a%40b/", "wsUrl": "", "fullStaticUrl": "/a%40b/static/lab",
 		"fullAppUrl": "/a%40b/lab", "fullTranslationsApiUrl": "/a%40b/lab/api/translations", "settingsUrl": "/lab/api/settings", "mode": "multiple-document",
 		"workspace": "default", "treePath": "", "preferredPath": "/", "notebookVersion": "[2, 21, 1]", "terminalsAvailable": true, "serverRoot": "/srv/nb",
+		"rootUri": "file:///srv/nb", "virtualDocumentsUri": "file:///srv/nb/.virtual_documents",
 		"buildAvailable": false, "disabledExtensions": []any{"old:plugin", "kept:plugin", "other:plugin"},
 	} {
 		if list, ok := want.([]any); ok {

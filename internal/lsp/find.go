@@ -29,11 +29,13 @@ func (p *places) find(k known) []string {
 			return append([]string{py.Exe, "-m", k.module}, k.args...)
 		}
 	}
-	if node := p.program("node", "nodejs"); node != "" {
-		for _, script := range k.scripts {
-			if file := p.script(script); file != "" {
-				return append([]string{node, file}, k.args...)
-			}
+	for _, script := range k.scripts {
+		file := p.script(script)
+		if file == "" {
+			continue
+		}
+		if node := p.program("node", "nodejs"); node != "" {
+			return append([]string{node, file}, k.args...)
 		}
 	}
 	if program := p.program(k.programs...); program != "" && (k.needs == nil || k.needs(p, program)) {

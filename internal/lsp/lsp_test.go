@@ -295,6 +295,18 @@ func TestStuckOnesAreCutOff_P9_P10(t *testing.T) {
 	gone(t, pid)
 }
 
+// What is switched off is told as nothing.
+func TestNoLanguageServers(t *testing.T) {
+	r := mux.NewRouter()
+	(&API{}).Register(r)
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest("GET", "/lsp/status", nil))
+	require.JSONEq(t, `{"version": 2, "sessions": {}, "specs": {}}`, w.Body.String())
+	w = httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest("GET", "/lsp/ws/pylsp", nil))
+	require.Equal(t, http.StatusNotFound, w.Code)
+}
+
 func TestWhoGetsNoLanguageServer(t *testing.T) {
 	s := serve(t, func(c *Config) {
 		c.Max = 1

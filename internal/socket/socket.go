@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -74,11 +75,27 @@ func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, cfg Conf
 	defer conn.Close()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })
+	var sending atomic.Bool
+	over := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		_ = conn.SetReadDeadline(time.Now())
+		select {
+		case <-over:
+		case <-time.After(closeWait):
+			if sending.Load() { // still, and nothing more is begun: the client takes nothing
+				_ = conn.NetConn().Close()
+			}
+		}
+	})
 
 	var tasks sync.WaitGroup
 	tasks.Go(func() {
 		err := s.Out(ctx, func(text []byte) error {
+			sending.Store(true)
+			defer sending.Store(false)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			_ = conn.SetWriteDeadline(time.Now().Add(cfg.WriteTimeout))
 			return conn.WriteMessage(websocket.TextMessage, text)
 		})
@@ -90,6 +107,7 @@ func Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, cfg Conf
 	tasks.Go(func() { end(ping(ctx, conn, cfg)) })
 	end(receive(ctx, conn, cfg, s.In))
 	tasks.Wait()
+	close(over)
 	goodbye(conn, context.Cause(ctx))
 	return nil
 }
@@ -159,6 +177,7 @@ func receive(ctx context.Context, conn *websocket.Conn, cfg Config, in func([]by
 		if err := in(text); err != nil {
 			return err
 		}
+		alive() // in may have taken its time, while what the client sent was not read
 	}
 }
 

@@ -92,6 +92,20 @@ func TestEnds(t *testing.T) {
 		closedWith(t, ws, websocket.CloseInvalidFramePayloadData)
 		await(t, ended)
 	})
+	t.Run("a message that is refused, while the other side takes its time to end", func(t *testing.T) {
+		ws, ended := dial(t, t.Context(), Config{}, Stream{
+			In: func([]byte) error { return fault.New(fault.Invalid, "no") },
+			Out: func(ctx context.Context, send func([]byte) error) error {
+				<-ctx.Done()
+				<-time.After(closeWait + closeWait/2)
+				return send(nil)
+			},
+		})
+		require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("x")))
+		closedWith(t, ws, websocket.CloseInvalidFramePayloadData)
+		_ = ws.Close()
+		await(t, ended)
+	})
 	t.Run("a message that is too large", func(t *testing.T) {
 		ws, ended := dial(t, t.Context(), Config{MaxMessageBytes: 10}, Stream{Out: forever})
 		require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("12345678901")))
@@ -114,6 +128,21 @@ func TestEnds(t *testing.T) {
 			_ = ws.Close()
 			await(t, ended)
 		}
+	})
+	t.Run("the server's end while a client takes nothing", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		text, sent := []byte(strings.Repeat("x", 1<<20)), make(chan struct{}, 100)
+		_, ended := dial(t, ctx, Config{WriteTimeout: time.Hour}, Stream{Out: func(_ context.Context, send func([]byte) error) error {
+			for {
+				if err := send(text); err != nil {
+					return err
+				}
+				sent <- struct{}{}
+			}
+		}})
+		<-sent // the next ones fill the buffers between, and then hang
+		cancel()
+		await(t, ended)
 	})
 	t.Run("a client that goes without a word", func(t *testing.T) {
 		ws, ended := dial(t, t.Context(), Config{}, Stream{Out: forever})
