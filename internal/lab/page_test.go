@@ -75,6 +75,7 @@ func TestAddressesOfPages(t *testing.T) {
 		"/tree/dir/a%20b.ipynb":           "/notebooks/dir/a%20b.ipynb",
 		"/tree/x.txt":                     "/files/x.txt",
 		"/notebooks/dir":                  "/tree/dir",
+		"/notebooks":                      "/tree/",
 		"/notebooks/dir/a%20b.ipynb/?x=1": "/notebooks/dir/a%20b.ipynb?x=1",
 		"/lab//":                          "/lab",
 	} {

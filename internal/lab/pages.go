@@ -43,6 +43,7 @@ func (l *Lab) registerPages(handle func(string, httpx.Handler)) {
 	}
 	handle("/tree", l.getTree)
 	handle("/tree/{path:(?s:.*)}", l.getTree)
+	handle("/notebooks", l.getNotebook)
 	handle("/notebooks/{path:(?s:.*)}", l.getNotebook)
 	for _, name := range []string{"edit", "consoles"} {
 		handle("/"+name+"/{path:(?s:.*)}", l.notebookPage(name))
