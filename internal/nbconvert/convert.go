@@ -30,8 +30,9 @@ const (
 	keptLog = 8 << 10
 	// endWait is how long a child that was told to end may take to let go of its pipes.
 	endWait = time.Second
-	// idleNice is the priority of a child whose answer nobody waits for.
-	idleNice = 19
+	// idleNice is the priority of a child whose answer nobody waits for: where everything is busy it has a third of what
+	// others have. With less it might never end there.
+	idleNice = 5
 )
 
 // Config says how conversions are run.

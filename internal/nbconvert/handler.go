@@ -87,8 +87,8 @@ func (a *API) post(w http.ResponseWriter, r *http.Request) error {
 	if err := httpx.ReadJSON(w, r, maxBody, &model); err != nil {
 		return err
 	}
-	if len(model.Content) == 0 || model.Content[0] != '{' {
-		return fault.New(fault.Invalid, `field "content" should be a notebook`)
+	if !isNotebook(model.Content) {
+		return fault.New(fault.Invalid, `field "content" should be a notebook, with its cells, metadata and nbformat`)
 	}
 	if model.Name == "" {
 		model.Name = "notebook.ipynb"
@@ -102,6 +102,16 @@ func (a *API) post(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.send(w, model.Name, res, false)
 	return nil
+}
+
+// isNotebook tells whether raw has what every notebook has. Those of version 3 have worksheets instead of cells.
+func isNotebook(raw json.RawMessage) bool {
+	var nb struct {
+		Metadata          map[string]json.RawMessage
+		Cells, Worksheets []json.RawMessage
+		NBFormat          int
+	}
+	return json.Unmarshal(raw, &nb) == nil && nb.Metadata != nil && nb.NBFormat > 0 && (nb.Cells != nil || nb.Worksheets != nil)
 }
 
 // send answers with what a conversion gave. It was made from user's bytes, so a page of it must not act as its user

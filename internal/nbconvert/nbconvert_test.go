@@ -116,9 +116,12 @@ func TestRequestsThatAreRefused_P13(t *testing.T) {
 	ask(t, "GET", url+"/nbconvert/html/none.ipynb", "", 404)
 	_, text := ask(t, "GET", url+"/nbconvert/nosuchformat/dir/book.ipynb", "", 404)
 	require.Contains(t, text, "nosuchformat")
-	ask(t, "POST", url+"/nbconvert/html", `{"content": []}`, 400)
+	for _, content := range []string{`[]`, `{}`, `null`, `"x"`, `{"cells": 3, "metadata": {}, "nbformat": 4}`, `{"cells": [], "nbformat": 4}`, `{"cells": [], "metadata": {}}`} {
+		_, text := ask(t, "POST", url+"/nbconvert/html", `{"content": `+content+`}`, 400)
+		require.Contains(t, text, "content", content)
+	}
 	ask(t, "POST", url+"/nbconvert/html", `{`, 400)
-	_, text = ask(t, "POST", url+"/nbconvert/html", `{"content": {"cells": 3}}`, 501)
+	_, text = ask(t, "POST", url+"/nbconvert/html", `{"content": {"cells": [3], "metadata": {}, "nbformat": 4}}`, 501)
 	require.NotContains(t, text, "Traceback")
 	res, _ := ask(t, "GET", url+"/nbconvert/html/a%20b.txt", "", 302)
 	require.Equal(t, "/base/files/a%20b.txt", res.Header.Get("Location"))
@@ -150,7 +153,7 @@ func TestChildrenThatFail(t *testing.T) {
 		}, 504, "longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, text := ask(t, "POST", serve(t, c.change)+"/nbconvert/html", `{"content": {}}`, c.status)
+			_, text := ask(t, "POST", serve(t, c.change)+"/nbconvert/html", `{"content": `+book+`}`, c.status)
 			require.Contains(t, text, c.text)
 			require.NotContains(t, text, "secret")
 		})
@@ -165,7 +168,7 @@ func TestClientThatGoesEndsItsConversion(t *testing.T) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		req, _ := http.NewRequestWithContext(ctx, "POST", url+"/nbconvert/html", strings.NewReader(`{"content": {}}`))
+		req, _ := http.NewRequestWithContext(ctx, "POST", url+"/nbconvert/html", strings.NewReader(`{"content": `+book+`}`))
 		res, err := http.DefaultTransport.RoundTrip(req)
 		if err == nil {
 			_ = res.Body.Close()
