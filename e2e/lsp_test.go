@@ -104,6 +104,7 @@ func TestLanguageServer(t *testing.T) {
 	s.env = env
 	s.run()
 	require.Equal(t, "not_started", s.languageServer().Status)
+	s.python("lspstatus.py")
 
 	address := "ws" + strings.TrimPrefix(s.url, "http") + "lsp/ws/pylsp"
 	for _, header := range []http.Header{{}, {"Authorization": {"token wrong"}}, s.login().header(http.Header{"Origin": {"http://evil.example"}})} {
@@ -137,9 +138,9 @@ func TestLanguageServer(t *testing.T) {
 	require.Contains(t, completions.Items[0].Label, "join")
 	c.tell("textDocument/didChange", map[string]any{"textDocument": map[string]any{"uri": uri, "version": 2},
 		"contentChanges": []map[string]string{{"text": "def greet():\n    \"\"\"Says hällo.\"\"\"\n\n\ngreet()\n"}}})
-	var hover struct{ Contents json.RawMessage }
+	var hover struct{ Contents struct{ Value string } }
 	c.ask("textDocument/hover", map[string]any{"textDocument": document, "position": map[string]int{"line": 4, "character": 2}}, &hover)
-	require.Contains(t, string(hover.Contents), "Says hällo.")
+	require.Contains(t, hover.Contents.Value, "Says hällo.")
 
 	var none any
 	c.ask("shutdown", nil, &none)
