@@ -191,3 +191,19 @@ func TestOwnPages(t *testing.T) {
 	script(t, node, "pages.mjs", args...)
 	require.NotContains(t, s.log.String(), "level=ERROR")
 }
+
+// TestDayInJupyterNotebook_P4 does a day's work on the pages of Jupyter Notebook: its list of files, a notebook, an editor, a
+// console and a terminal, each in a tab of its own; and goes to JupyterLab and back.
+func TestDayInJupyterNotebook_P4(t *testing.T) {
+	node, env := requireLab(t)
+	requireChromium(t)
+	s := prepare(t)
+	s.env = env
+	s.run()
+	args := []string{s.url, s.token}
+	if dir := os.Getenv("NBSERV_TEST_SHOTS"); dir != "" {
+		args = append(args, dir)
+	}
+	script(t, node, "tree.mjs", args...)
+	require.NotContains(t, s.log.String(), "level=ERROR")
+}

@@ -29,6 +29,7 @@ export class Lab {
     context.setDefaultTimeout(patience);
     await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(base).origin });
     const lab = new Lab(browser, context, base, token, shots);
+    context.on('page', page => lab.watch(page));
     lab.page = await lab.tab();
     return lab;
   }
@@ -39,12 +40,13 @@ export class Lab {
 
   async close() { await this.browser.close(); }
 
-  /** Opens another tab, whose console is watched. */
-  async tab() {
-    const page = await this.context.newPage();
+  /** Opens another tab. */
+  tab() { return this.context.newPage(); }
+
+  /** Notes what a tab's console shows, whoever has opened the tab. */
+  watch(page) {
     page.on('console', m => { if (m.type() === 'error') { this.note(`${m.text()} (${m.location().url})`); } });
-    page.on('pageerror', e => this.note(e.stack ?? String(e)));
-    return page;
+    page.on('pageerror', e => this.note(`${e.stack || e} (${page.url()})`));
   }
 
   note(text) {
@@ -59,7 +61,7 @@ export class Lab {
   /** Waits until the splash has gone and the shell is there. */
   async ready(page = this.page) {
     await page.waitForSelector('#jupyterlab-splash', { state: 'detached' });
-    await page.waitForSelector('#jp-main-dock-panel .lm-Widget', { state: 'attached' });
+    await page.waitForSelector('#jp-main-dock-panel .lm-Widget, #main-panel .lm-Widget', { state: 'attached' }); // a Notebook's is the latter
   }
 
   /** Waits for the answer to a request that act leads to. */
