@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -118,4 +119,32 @@ func TestFixedAnswers(t *testing.T) {
 	require.Equal(t, "stable", s.json("/lab/api/build")["status"])
 	require.Nil(t, s.json("/lab/api/update")["notification"])
 	require.Empty(t, s.json("/lab/api/news")["news"])
+}
+
+// What a package says of itself beside the point does not keep its extension from the page: npm's packages have been
+// saying it in several ways. What is no package.json at all costs itself only.
+func TestOddPackages(t *testing.T) {
+	s := newSite(t, nil)
+	for name, text := range map[string]string{
+		"old":    `{"name": "old", "version": "1.0.0", "license": {"type": "MIT"}, "homepage": ["x"], "description": 5, "author": ["A"], "repository": "git:x", "bugs": 7, "jupyterlab": {"_build": {"load": "static/old.js"}, "discovery": false}}`,
+		"bare":   `{"name": "bare", "jupyterlab": {"_build": {"load": "static/bare.js"}}}`,
+		"noload": `{"name": "noload", "version": "1.0.0", "jupyterlab": {"_build": {}}}`,
+		"number": `{"name": 5}`, "list": `[]`, "text": `"x"`, "empty": ``, "null": `null`,
+	} {
+		write(t, filepath.Join(s.prefix, "share/jupyter/labextensions", name, "package.json"), text)
+	}
+	require.NoError(t, os.MkdirAll(filepath.Join(s.prefix, "share/jupyter/labextensions/folder/package.json"), 0o755))
+	loads := map[any]any{}
+	for _, e := range s.pageConfig("/lab")["federated_extensions"].([]any) {
+		loads[e.(map[string]any)["name"]] = e.(map[string]any)["load"]
+	}
+	require.Equal(t, map[any]any{"@org/git": "static/remoteEntry.0123456789abcdef.js", "old": "static/old.js", "bare": "static/bare.js"}, loads)
+	var list []map[string]any
+	require.NoError(t, json.Unmarshal(s.get("/lab/api/extensions").Body.Bytes(), &list))
+	for _, e := range list {
+		if e["name"] == "old" {
+			require.Equal(t, "MIT", e["license"])
+			require.Equal(t, "1.0.0", e["installed_version"])
+		}
+	}
 }

@@ -60,17 +60,18 @@ func (l *Lab) getExtensions(w http.ResponseWriter, r *http.Request) error {
 func (e *extension) model(enabled bool) extensionModel {
 	p := &e.Package
 	m := extensionModel{
-		Name: p.Name, Description: p.Description, PackageType: "prebuilt", Allowed: true, Enabled: enabled, Installed: true,
-		HomepageURL: cmp.Or(p.Homepage, valueIn(p.Repository, "url")), Install: e.Install, Status: "ok",
-		InstalledVersion: npmVersion(p.Version), LatestVersion: npmVersion(p.Version),
-		Author: optional(valueIn(p.Author, "name")), License: optional(p.License),
+		Name: p.Name, Description: string(p.Description), PackageType: "prebuilt", Allowed: true, Enabled: enabled, Installed: true,
+		HomepageURL: cmp.Or(string(p.Homepage), valueIn(p.Repository, "url")), Install: e.Install, Status: "ok",
+		InstalledVersion: npmVersion(string(p.Version)), LatestVersion: npmVersion(string(p.Version)),
+		Author: optional(valueIn(p.Author, "name")), License: optional(string(p.License)),
 		BugTrackerURL: optional(valueIn(p.Bugs, "url")), RepositoryURL: optional(valueIn(p.Repository, "url")),
 	}
 	if m.Install == nil {
 		m.Install = json.RawMessage("{}")
 	}
+	discovery, _ := parseObject(p.JupyterLab.Discovery)      // anything else says nothing
 	for _, companion := range []string{"kernel", "server"} { // the server's weighs more
-		if _, ok := p.JupyterLab.Discovery[companion]; ok {
+		if discovery.get(companion) != nil {
 			m.Companion = &companion
 		}
 	}

@@ -20,17 +20,17 @@ type extension struct {
 // manifest is what of a package.json matters here.
 type manifest struct {
 	Name        string          `json:"name"`
-	Version     string          `json:"version"`
-	Description string          `json:"description"`
-	License     string          `json:"license"`
-	Homepage    string          `json:"homepage"`
+	Version     looseText       `json:"version"`
+	Description looseText       `json:"description"`
+	License     looseText       `json:"license"` // in old packages an object with a type
+	Homepage    looseText       `json:"homepage"`
 	Author      json.RawMessage `json:"author"`     // a name, or an object with one
 	Bugs        json.RawMessage `json:"bugs"`       // an address, or an object with one
 	Repository  json.RawMessage `json:"repository"` // the same
 	JupyterLab  struct {
-		Build              *build                     `json:"_build"`
-		DisabledExtensions stringSet                  `json:"disabledExtensions"`
-		Discovery          map[string]json.RawMessage `json:"discovery"`
+		Build              *build          `json:"_build"`
+		DisabledExtensions stringSet       `json:"disabledExtensions"`
+		Discovery          json.RawMessage `json:"discovery"` // an object with what else the extension needs
 	} `json:"jupyterlab"`
 }
 
@@ -41,6 +41,15 @@ type build struct {
 	MimeExtension json.RawMessage `json:"mimeExtension"`
 	Style         json.RawMessage `json:"style"`
 	Entrypoints   json.RawMessage `json:"entrypoints"`
+}
+
+// looseText is a JSON string or the type in an object. Anything else is no text: what a package says of itself for people
+// must not keep its extension from the page.
+type looseText string
+
+func (t *looseText) UnmarshalJSON(raw []byte) error {
+	*t = looseText(valueIn(raw, "type"))
+	return nil
 }
 
 // stringSet is a JSON list of strings, or an object whose true members are meant.
