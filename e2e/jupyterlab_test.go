@@ -148,12 +148,13 @@ func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
 }
 
 // TestRichOutputsInJupyterLab shows what notebooks have beside text: ipympl, plotly, tqdm, widgets with bytes, attachments,
-// exports.
+// the variable inspector, exports.
 func TestRichOutputsInJupyterLab(t *testing.T) {
 	node, env := requireLab(t)
 	requireChromium(t)
 	s := prepare(t)
-	s.env = env
+	venv := os.Getenv("NBSERV_TEST_LAB")
+	s.env = append(env, "JUPYTER_PATH="+filepath.Join(venv, "share", "jupyter")+":"+filepath.Join(venv, "more", "share", "jupyter"))
 	s.run()
 	script(t, node, "rich.mjs", s.url, s.token)
 	require.NotContains(t, s.log.String(), "level=ERROR")

@@ -7,6 +7,15 @@ set -euo pipefail
 venv=$root/.venv-lab
 make_venv "$venv" "$root/scripts/requirements-lab.txt"
 
+# Extensions in a folder of their own, where only the tests of them look.
+more=$root/scripts/requirements-lab-more.txt
+stamp=$(cksum <"$more")
+if [ "$(cat "$venv/more/.stamp" 2>/dev/null)" != "$stamp" ]; then
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --prefix "$venv/more" -r "$more" >&2 ||
+		die "the packages of $more could not be installed (see above)"
+	printf '%s\n' "$stamp" >"$venv/more/.stamp"
+fi
+
 # Node 18 or newer with npm: the one on PATH, else the one that Python's package index has.
 modern_node() { node -e 'process.exit(+(parseInt(process.versions.node) < 18))' && npm --version; }
 if ! modern_node >/dev/null 2>&1; then

@@ -1,5 +1,5 @@
 // What notebooks show beside text: node rich.mjs URL TOKEN [SHOTS]
-// Figures that answer, plots, progress bars, bytes in both directions, images in text, exports.
+// Figures that answer, plots, progress bars, bytes in both directions, images in text, variables, exports.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { Lab } from './lab.mjs';
@@ -60,14 +60,13 @@ const parts = {
   }
 };
 
-async function make() {
-  const cells = Object.values(parts).map((p, i) => p.markdown
-    ? { cell_type: 'markdown', id: 'c' + i, metadata: {}, source: p.markdown, attachments: p.attachments }
-    : { cell_type: 'code', id: 'c' + i, metadata: {}, source: p.code, execution_count: null, outputs: [] });
+async function make(name, cells) {
   const content = { cells, metadata: { kernelspec: { name: 'python3', display_name: 'Python 3' } }, nbformat: 4, nbformat_minor: 5 };
-  const made = await lab.context.request.put(base + 'api/contents/rich.ipynb', { headers, data: { type: 'notebook', format: 'json', content } });
+  const made = await lab.context.request.put(base + 'api/contents/' + name, { headers, data: { type: 'notebook', format: 'json', content } });
   assert.ok(made.ok());
 }
+
+const code = (id, source) => ({ cell_type: 'code', id, metadata: {}, source, execution_count: null, outputs: [] });
 
 /** HTML with all that belongs to it, and the PDF of the File menu, which comes as a download; it is put beside the notebook. */
 async function exports() {
@@ -86,9 +85,32 @@ async function exports() {
   assert.ok(put.ok());
 }
 
+/** The variable inspector beside a notebook: it asks the kernel, out of sight, each time that a cell has run. */
+async function variables() {
+  await make('variables.ipynb', [code('a', 'x = 41'), code('b', 'x += 1')]);
+  await lab.goto('lab/workspaces/variables/tree/variables.ipynb');
+  const nb = lab.book();
+  await nb.idle();
+  await lab.command('Open Variable Inspector');
+  const table = page.locator('.jp-VarInspector-table');
+  await table.waitFor();
+  const front = name => page.locator('#jp-main-dock-panel .lm-TabBar-tab', { hasText: name }).click();
+  await front('variables.ipynb');
+  await nb.cell(0).locator('.cm-content').click();
+  await nb.run(0);
+  await nb.run(1);
+  await front('Variable Inspector');
+  const row = table.locator('.jp-VarInspector-table-row', { has: page.getByText('x', { exact: true }) });
+  await row.getByText('int', { exact: true }).waitFor();
+  await row.getByText('42', { exact: true }).waitFor();
+  await lab.shot('variables');
+}
+
 let failed = '';
 try {
-  await make();
+  await make('rich.ipynb', Object.values(parts).map((p, i) => p.code
+    ? code('c' + i, p.code)
+    : { cell_type: 'markdown', id: 'c' + i, metadata: {}, source: p.markdown, attachments: p.attachments }));
   await lab.goto('lab/tree/rich.ipynb');
   const nb = lab.book();
   await nb.idle();
@@ -104,6 +126,9 @@ try {
   }
   failed = 'exports';
   await exports();
+  failed = 'the variable inspector';
+  await variables();
+  console.log('ok', failed);
   failed = '';
 } catch (e) {
   console.error('failed', failed, e);
