@@ -152,7 +152,7 @@ func TestReloadInJupyterLabWhileCellsRun_P4(t *testing.T) {
 func TestRichOutputsInJupyterLab(t *testing.T) {
 	node, env := requireLab(t)
 	requireChromium(t)
-	s := prepare(t)
+	s := prepare(t, "--nbconvert-browser="+os.Getenv("NBSERV_TEST_CHROMIUM")) // a TeX that is here, too, does not decide
 	venv := os.Getenv("NBSERV_TEST_LAB")
 	s.env = append(env, "JUPYTER_PATH="+filepath.Join(venv, "share", "jupyter")+":"+filepath.Join(venv, "more", "share", "jupyter"))
 	s.run()

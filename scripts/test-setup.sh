@@ -45,6 +45,14 @@ fi
 
 "$root/scripts/browser-setup.sh"
 
+# A TeX for one test, only for those who ask for it: 140 MB. PDFs that a browser prints are tested anyway.
+have_tex() { command -v xelatex && command -v pandoc; } >/dev/null
+if ! have_tex && [ -n "${NBSERV_WITH_TEX:-}" ] && can_apt; then
+	say "installing TeX and pandoc"
+	apt_install pandoc texlive-xetex texlive-fonts-recommended texlive-plain-generic || say "apt-get could not install TeX"
+fi
+have_tex || say "skipped: the test of PDFs that TeX makes (xelatex and pandoc are not installed; NBSERV_WITH_TEX=1 installs them on Debian)"
+
 # Clients of the code interpreter, in an environment of their own: they want other versions of what the others use.
 agents=$root/.venv-agents
 if ! (make_venv "$agents" "$root/scripts/requirements-agents.txt" --no-deps); then

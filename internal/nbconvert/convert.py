@@ -105,7 +105,7 @@ def pdf_maker(make):
     if request["format"] == "pdf":
         if not request.get("browser") and all(map(shutil.which, ("xelatex", "pandoc"))):
             return make
-        needs = f"PDF needs pandoc and xelatex (Debian: apt-get install pandoc texlive-xetex texlive-plain-generic), or {browser}"
+        needs = f"PDF needs pandoc and xelatex (Debian: apt-get install pandoc texlive-xetex texlive-fonts-recommended texlive-plain-generic), or {browser}"
     else:
         if importlib.util.find_spec("playwright") and not request.get("browser") and not find_browser():
             return make
@@ -129,8 +129,9 @@ except Exception as e:
     import traceback
 
     traceback.print_exc()
-    lines = str(e).strip().splitlines()
-    reply({"error": "failed", "message": (lines[0] if lines else type(e).__name__)[:300]})
+    lines = str(e).strip().splitlines() or [type(e).__name__]
+    said = next((line for line in lines if line.startswith("! ")), lines[0])  # TeX marks what is wrong so, after pages of other things
+    reply({"error": "failed", "message": said[:300]})
 
 if isinstance(output, str):
     output = output.encode()

@@ -63,7 +63,7 @@ const book = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [
 	{"cell_type": "markdown", "source": "# Hällo", "metadata": {}},
 	{"cell_type": "code", "source": "print(6*7)", "execution_count": 1, "metadata": {}, "outputs": [
 		{"output_type": "display_data", "metadata": {}, "data": {"text/html": "<script>alert(1)</script>"}},
-		{"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgo="}}]}]}`
+		{"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="}}]}]}`
 
 func ask(t *testing.T, method, url, body string, want int) (*http.Response, string) {
 	t.Helper()
