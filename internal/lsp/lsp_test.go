@@ -270,6 +270,7 @@ func TestBadMessagesCostTheirSenderOnly_P13(t *testing.T) {
 		require.NoError(t, err)
 		p.say(string(raw))
 		require.Contains(t, p.closed(websocket.CloseInternalServerErr), why, "%.40q", bad)
+		require.Contains(t, s.log.String(), why)
 	}
 	good.say(`{"method": "echo"}`)
 	require.Equal(t, `{"method": "echo"}`, good.hear())

@@ -238,7 +238,9 @@ func (c *conn) give(ctx context.Context, send func([]byte) error) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return c.why(err)
+			err = c.why(err)
+			c.servers.cfg.Logger.Warn("a page loses its language server", "language_server", c.name, "reason", fault.Message(err))
+			return err
 		}
 		c.note(&c.use.fromServer)
 		if err := send(text); err != nil {

@@ -65,23 +65,23 @@ def find_browser():
 
 def print_page(browser, html):
     """The PDF that a browser makes of a page. Scripts run, as in a tab, but for questions that nobody would answer."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        page, pdf = pathlib.Path(folder, "page.html"), pathlib.Path(folder, "page.pdf")
-        page.write_text(html.replace("<head>", "<head><script>window.alert = window.confirm = window.prompt = () => null</script>", 1), encoding="utf-8")
-        args = ["--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking"]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            args.append("--no-sandbox")  # it refuses to run as root with one
-        args += request.get("browser_args") or []
-        args += [f"--user-data-dir={folder}/profile", "--no-pdf-header-footer", "--virtual-time-budget=10000", "--timeout=60000"]
-        command = [browser, *args, f"--print-to-pdf={pdf}", page.as_uri()]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE)
-        sys.stderr.write(done.stderr.decode(errors="replace"))
-        if not pdf.exists() or not pdf.read_bytes().startswith(b"%PDF-"):
-            why = f"{os.path.basename(browser)} made no PDF"
-            if b"sandbox" in done.stderr:
-                why += "; where it cannot confine itself, --nbconvert-browser-args=--no-sandbox lets it run without"
-            raise RuntimeError(why)
-        return pdf.read_bytes()
+    folder = tempfile.mkdtemp()  # where the server removes what is left
+    page, pdf = pathlib.Path(folder, "page.html"), pathlib.Path(folder, "page.pdf")
+    page.write_text(html.replace("<head>", "<head><script>window.alert = window.confirm = window.prompt = () => null</script>", 1), encoding="utf-8")
+    args = ["--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        args.append("--no-sandbox")  # it refuses to run as root with one
+    args += request.get("browser_args") or []
+    args += [f"--user-data-dir={folder}/profile", "--no-pdf-header-footer", "--virtual-time-budget=10000", "--timeout=60000"]
+    command = [browser, *args, f"--print-to-pdf={pdf}", page.as_uri()]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE)
+    sys.stderr.write(done.stderr.decode(errors="replace"))
+    if not pdf.exists() or not pdf.read_bytes().startswith(b"%PDF-"):
+        why = f"{os.path.basename(browser)} made no PDF"
+        if b"sandbox" in done.stderr:
+            why += "; where it cannot confine itself, --nbconvert-browser-args=--no-sandbox lets it run without"
+        raise RuntimeError(why)
+    return pdf.read_bytes()
 
 
 def printing(base_class):
