@@ -44,9 +44,10 @@ lint: ## gofmt, vet, staticcheck, govulncheck
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-soak: ## the fault suite in its long form, an hour; then 10,000 sessions come and go, CYCLES is another number
+soak: ## the fault suite in its long form, an hour; then 10,000 sessions come and go, CYCLES is another number; then an upload of 3 GB
 	@NBSERV_SOAK=1 scripts/test.sh -timeout=3h -count=1 -v ./e2e/faults
 	NBSERV_E2E_CYCLES=$(or $(CYCLES),10000) $(GO) test -count=1 -v -timeout 4h -run 'TestNothingIsLeftBehind_P11' ./e2e
+	@NBSERV_E2E_UPLOAD_GB=3 scripts/test.sh -timeout=1h -count=1 -v -run TestLargeUploadThroughJupyterLab ./e2e
 
 bench: build ## nbserv beside jupyter_server; BENCH="relay rest" measures these groups only
 	@scripts/bench.sh
