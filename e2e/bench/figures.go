@@ -115,6 +115,13 @@ var figures = []figure{
 	{"code-first-ready", "codeinterpreter", "first execution of a fresh identifier, with a ready session, ipykernel", "ms", true, atMost(50)},
 	{"code-first", "codeinterpreter", "first execution of a fresh identifier, without", "ms", true, bar{}},
 
+	{"sick-alone", "sick", "a healthy session's round trip, 99th percentile, alone", "ms", true, bar{}},
+	{"sick-stopped", "sick", "times as long beside a stopped kernel that is sent requests", "×", true, atMost(2)},
+	{"sick-spinning", "sick", "beside a kernel that computes", "×", true, atMost(2)},
+	{"sick-dying", "sick", "beside kernels that start and die", "×", true, atMost(2)},
+	{"sick-flooding", "sick", "beside a kernel that prints without end", "×", true, atMost(2)},
+	{"sick-deaf", "sick", "beside a client that reads nothing of 200 MB", "×", true, atMost(2)},
+
 	{"session-memory", "memory", "memory for a session with its idle kernel", "KiB", true, bar{}},
 	{"websocket-memory", "memory", "memory for an idle WebSocket", "KiB", true, atMost(60)},
 	{"websockets", "memory", "idle WebSockets held", "", false, atLeast(5000)},

@@ -138,6 +138,7 @@ var groups = []group{
 	{"imagestore", (*bench).measureStore},
 	{"rserver", (*bench).measureRServer},
 	{"codeinterpreter", (*bench).measureInterpreter},
+	{"sick", (*bench).measureSick},
 	{"memory", (*bench).measureMemory},
 	{"first", (*bench).measureFirst},
 	{"lab", (*bench).measureLab},
