@@ -281,11 +281,13 @@ func (k *Kernel) handOver(inc *incarnation, conn *Conn) bool {
 		}
 		batch := k.pending
 		k.pending, k.pendingB = nil, 0
+		before := inc.served
+		inc.served = true // with the first message there is something to interrupt
 		k.mu.Unlock()
 		for i, m := range batch {
 			if err := conn.Send(m); err != nil {
 				k.mu.Lock()
-				inc.served = inc.served || i > 0
+				inc.served = before || i > 0
 				k.pending = append(batch[i:], k.pending...)
 				for _, m := range batch[i:] {
 					k.pendingB += m.Size()

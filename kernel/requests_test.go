@@ -69,3 +69,26 @@ func TestRequestsBeyondTheBoundEnd_P6(t *testing.T) {
 	}
 	require.Equal(t, []string{"inspect_reply", "status", "execute_reply", "status"}, got)
 }
+
+// What was asked before the kernel was ready is handed over in a row; from the first of it on there is something to
+// interrupt.
+func TestWhatIsHandedOverCanBeInterrupted_P6(t *testing.T) {
+	m := NewManager(Config{}, NewSpecs(SpecsConfig{}), nil, nil)
+	k := newKernel(m, StartOptions{ID: "k"}, 1)
+	inc := &incarnation{}
+	for range maxPending {
+		k.pending = append(k.pending, compose(Shell, "s", "execute_request", nil, struct{}{}))
+	}
+	conn := &Conn{done: make(chan struct{})}
+	conn.socks[Shell] = &sock{queue: make(chan *Message, maxPending)}
+	served := make(chan bool, 1)
+	go func() {
+		<-conn.socks[Shell].queue
+		k.mu.Lock()
+		was := inc.served
+		k.mu.Unlock()
+		served <- was
+	}()
+	require.True(t, k.handOver(inc, conn))
+	require.True(t, <-served)
+}

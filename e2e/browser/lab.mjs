@@ -14,7 +14,7 @@ export const switches = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--n
  * was restarted.
  */
 const itsOwn = [
-  /404 \(Not Found\) .*Untitled\.ipynb/, /"Untitled\.ipynb" does not exist/, /Cannot read properties of null \(reading 'observe'\)/,
+  /404 \(Not Found\) .*Untitled\.ipynb/, /"(work\/)?Untitled\.ipynb" does not exist/, /Cannot read properties of null \(reading 'observe'\)/,
   /widget model not found/, /Comm not found for comm id/,
 ];
 
