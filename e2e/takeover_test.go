@@ -274,6 +274,10 @@ func TestKillsAmongCreates_P1_P2_P11(t *testing.T) {
 			kernels = append(kernels, one.Kernel.ID)
 		}
 		for id, kernel := range acknowledged {
+			// A kernel that ends while it starts is started again, but not by a server that was killed just then: then it is lost, and said to be.
+			if shown[id] == "" && strings.Contains(s.log.String(), `msg="kernel is lost" kernel_id=`+kernel) {
+				continue
+			}
 			require.Equal(t, kernel, shown[id], "round %d", round)
 		}
 		slices.Sort(kernels)
