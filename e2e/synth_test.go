@@ -153,7 +153,8 @@ func (s *synth) processes() (list []process) {
 			continue
 		}
 		cmdline, err := os.ReadFile(dir + "/cmdline")
-		if err == nil && len(cmdline) > 0 {
+		look := bytes.HasSuffix(cmdline, []byte("\x00/usr/bin/env\x00true\x00")) // a starting server's, whether bubblewrap works
+		if err == nil && len(cmdline) > 0 && !look {
 			list = append(list, process{pid, strings.ReplaceAll(string(cmdline), "\x00", " "), string(environ)})
 		}
 	}
